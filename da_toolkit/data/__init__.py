@@ -1,0 +1,1 @@
+"""Domains, label spaces, transforms and the loader."""

@@ -1,0 +1,79 @@
+"""The contract of a domain: settings that build images and, where it has them, labels in train ids."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from da_toolkit.data.labels import LabelSpace, label_space
+from da_toolkit.errors import UserError
+
+
+class DomainData(ABC):
+    """Images of one split of a domain, addressed by index; nothing is read before it is asked for."""
+
+    def __init__(self, name: str, split: str, space: LabelSpace, has_labels: bool) -> None:
+        self.name = name
+        self.split = split
+        self.label_space = space
+        self.has_labels = has_labels
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def key(self, index: int) -> str:
+        """A name for the image that is unique in the split, such as its file's stem."""
+
+    @abstractmethod
+    def image(self, index: int) -> np.ndarray:
+        """uint8 RGB [H,W,3] at the domain's own resolution. Raises `UserError` naming an unreadable file."""
+
+    @abstractmethod
+    def label(self, index: int) -> np.ndarray:
+        """uint8 train ids [H,W] at full resolution, 255 = ignore. Raises `UserError` naming the file."""
+
+
+@dataclass(frozen=True)
+class Domain(ABC):
+    """Settings of a domain. `size` is the (height, width) at which training images are used."""
+
+    size: tuple[int, int]
+    """Training size in pixels: height width."""
+    labels: str = "cityscapes19"
+    """Label space of the train ids: cityscapes19, synthia16 or camvid11."""
+    root: Path | None = None
+    """Folder of the data set; by default the domain's own folder under --data-root."""
+
+    folder: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise UserError(f"{type(self).__name__}: size is (height, width) in pixels, got {self.size}.")
+        label_space(self.labels)
+
+    @property
+    def label_space(self) -> LabelSpace:
+        return label_space(self.labels)
+
+    @abstractmethod
+    def build(self, split: str, data_root: Path | None = None) -> DomainData:
+        """Open the split "train", "val" or "test". Raises `UserError` for a missing or empty folder."""
+
+    def locate(self, data_root: Path | None) -> Path:
+        """`root`, or `data_root / folder`. Raises `UserError` with the remedy if it does not exist."""
+        name = type(self).__name__
+        if self.root is None and data_root is None:
+            raise UserError(
+                f"{name}: no data folder is set. Pass --data-root FOLDER (with {self.folder!r} inside) "
+                f"or set the domain's `root`; --demo needs no data at all."
+            )
+        root = self.root if self.root is not None else Path(data_root or "") / self.folder
+        if not root.is_dir():
+            raise UserError(
+                f"{name}: the folder {root} does not exist. Unpack the data set there, "
+                f"pass --data-root FOLDER (with {self.folder!r} inside) or set the domain's `root`."
+            )
+        return root

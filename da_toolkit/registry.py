@@ -1,0 +1,70 @@
+"""The registry: a plain dictionary per kind and one decorator; the object's own name is the key."""
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from da_toolkit.errors import unknown_name
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name: `build` is the settings class, or a function that returns settings."""
+
+    name: str
+    build: Callable[..., Any]
+    family: str
+    paper: str
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return (self.build.__doc__ or "").strip().splitlines()[0]
+
+
+class Registry:
+    """Names of one kind, for example "method"."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def register(self, *, family: str = "", paper: str = "") -> Callable[[T], T]:
+        """Decorator. Raises ValueError for a second registration or a missing docstring."""
+
+        def add(build: T) -> T:
+            name = build.__name__
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            if not build.__doc__:
+                raise ValueError(f"{self.kind} {name!r} has no docstring")
+            self._entries[name] = Entry(name, build, family, paper)
+            return build
+
+        return add
+
+    def __getitem__(self, name: str) -> Entry:
+        """Raises `UserError` that lists the valid names and the nearest one."""
+        if name not in self._entries:
+            raise unknown_name(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def names(self, pattern: str = "*", family: str = "*") -> list[str]:
+        """Sorted names that match a shell pattern, such as `*ent*`."""
+        return sorted(
+            name
+            for name, entry in self._entries.items()
+            if fnmatch.fnmatch(name, pattern) and fnmatch.fnmatch(entry.family, family)
+        )
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries[name] for name in self.names())
+
+
+METHODS = Registry("method")
+MODELS = Registry("model")
+DOMAINS = Registry("domain")
+REGULARIZERS = Registry("regularizer")
