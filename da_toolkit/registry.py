@@ -1,4 +1,4 @@
-"""The registry: a plain dictionary per kind and one decorator; the object's own name is the key."""
+"""The registry: a plain dictionary per kind and one decorator."""
 
 import fnmatch
 from collections.abc import Callable, Iterator
@@ -32,16 +32,19 @@ class Registry:
         self.kind = kind
         self._entries: dict[str, Entry] = {}
 
-    def register(self, *, family: str = "", paper: str = "") -> Callable[[T], T]:
-        """Decorator. Raises ValueError for a second registration or a missing docstring."""
+    def register(self, name: str = "", *, family: str = "", paper: str = "") -> Callable[[T], T]:
+        """Decorator; the key is `name`, by default the object's own.
+
+        Raises ValueError for a second registration or a missing docstring.
+        """
 
         def add(build: T) -> T:
-            name = build.__name__
-            if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            key = name or build.__name__
+            if key in self._entries:
+                raise ValueError(f"{self.kind} {key!r} is registered twice")
             if not build.__doc__:
-                raise ValueError(f"{self.kind} {name!r} has no docstring")
-            self._entries[name] = Entry(name, build, family, paper)
+                raise ValueError(f"{self.kind} {key!r} has no docstring")
+            self._entries[key] = Entry(key, build, family, paper)
             return build
 
         return add

@@ -1,0 +1,30 @@
+# Every target works alone on a fresh machine: it makes the virtual environment first.
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(BIN)/python -m da_toolkit.demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy da_toolkit
+
+# The plain wheel of torch is the CUDA build; it also runs without a GPU.
+$(STAMP): pyproject.toml setup.cfg constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[demo,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

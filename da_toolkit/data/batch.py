@@ -1,0 +1,25 @@
+"""One domain's batch, as every step sees it."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`image` float32 [B,3,H,W] RGB 0..1, `label` int64 [B,H,W] (255 = ignore) or none, `index` int64 [B]."""
+
+    image: Tensor
+    label: Tensor | None
+    index: Tensor
+
+    def to(self, device: torch.device, channels_last: bool = False) -> "Batch":
+        """Move to a device without waiting; uint8 images become 0..1 floats there."""
+        image = self.image.to(device, non_blocking=True)
+        if image.dtype == torch.uint8:
+            image = image.float().div_(255)
+        if channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        label = self.label.to(device, non_blocking=True).long() if self.label is not None else None
+        return replace(self, image=image, label=label, index=self.index.to(device, non_blocking=True))

@@ -1,0 +1,51 @@
+"""Raw label ids of each data set, and the class each one means (none = ignore)."""
+
+import numpy as np
+
+from da_toolkit.data.labels import CAMVID11, CITYSCAPES19, IGNORE, LabelSpace
+
+CITYSCAPES_ID_TO_TRAIN = {
+    7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9,
+    23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18,
+}  # fmt: skip
+"""Cityscapes `labelIds` -> train id (cityscapesScripts, helpers/labels.py). GTA5 uses the same ids."""
+
+SYNTHIA_ID_TO_TRAIN = {
+    3: 0, 4: 1, 2: 2, 21: 3, 5: 4, 7: 5, 15: 6, 9: 7, 6: 8, 16: 9,
+    1: 10, 10: 11, 17: 12, 8: 13, 18: 14, 19: 15, 20: 16, 12: 17, 11: 18,
+}  # fmt: skip
+"""SYNTHIA-RAND-CITYSCAPES ids -> Cityscapes train id."""
+
+RawClasses = dict[int, str | None]
+"""Every id that may stand in a label file -> class name, or none where it is ignored."""
+
+
+def _named(table: dict[int, int], ids: range) -> RawClasses:
+    return {raw: CITYSCAPES19.classes[table[raw]] if raw in table else None for raw in ids}
+
+
+CITYSCAPES_IDS: RawClasses = _named(CITYSCAPES_ID_TO_TRAIN, range(35)) | {255: None}
+"""0..33 as published; 34 is GTA5's licence plate (-1 in Cityscapes, 255 once stored in 8 bits)."""
+SYNTHIA_IDS: RawClasses = _named(SYNTHIA_ID_TO_TRAIN, range(23))
+CAMVID_IDS: RawClasses = {**dict(enumerate(CAMVID11.classes)), 11: None, 255: None}
+
+CARLA_IDS: RawClasses = {
+    0: None, 1: "building", 2: "fence", 3: None, 4: "pedestrian", 5: "pole", 6: "road", 7: "road",
+    8: "pavement", 9: "tree", 10: "car", 11: "building", 12: "sign",
+}  # fmt: skip
+"""Lyft perception challenge ids in CamVid's classes. 0 also holds the sky: see `carla.py`."""
+
+
+def lookup_table(classes: RawClasses, space: LabelSpace, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
+    """One table per data set: raw id -> train id in `space`.
+
+    Returns:
+        uint8 [size] train ids (255 = ignore) and bool [size], false where the data set has no such id.
+    """
+    table = np.full(size, IGNORE, dtype=np.uint8)
+    known = np.zeros(size, dtype=bool)
+    for raw, name in classes.items():
+        known[raw] = True
+        if name is not None and name in space.classes:
+            table[raw] = space.index(name)
+    return table, known

@@ -1,0 +1,77 @@
+"""A user's own data: a folder of images, a folder of labels, and a label table."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from da_toolkit.data.domain import Domain
+from da_toolkit.data.encodings import RawClasses
+from da_toolkit.data.files import FileDomainData, Pair, images_in, paired
+from da_toolkit.data.labels import LabelSpace, label_space
+from da_toolkit.errors import UserError
+from da_toolkit.registry import DOMAINS
+
+
+@DOMAINS.register(family="own")
+@dataclass(frozen=True)
+class Folder(Domain):
+    """Own data: `<split>/images/` and, where there are any, `<split>/labels/` with single-channel ids.
+
+    Without a `table`, ids are the train ids of `labels`, and 255 is ignored. A table is a JSON file:
+    `{"classes": ["road", ...], "colors": [[128, 64, 128], ...], "ids": {"7": "road", "0": null}}`; `colors` may
+    be left out, `null` means ignore. Leave `classes` out to map ids to class names of `labels`.
+    """
+
+    size: tuple[int, int] = (512, 1024)
+    table: Path | None = None
+    """JSON label table."""
+    folder: ClassVar[str] = "folder"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._classes()  # so that a wrong table is found when the recipe is built
+
+    @property
+    def label_space(self) -> LabelSpace:
+        return self._classes()[0]
+
+    def _classes(self) -> tuple[LabelSpace, RawClasses]:
+        space = label_space(self.labels)
+        if self.table is None:
+            return space, {**dict(enumerate(space.classes)), 255: None}
+        try:
+            table = json.loads(Path(self.table).read_text())
+            ids: RawClasses = {int(raw): name for raw, name in table["ids"].items()}
+            if "classes" in table:
+                names = tuple(table["classes"])
+                colors = table.get("colors") or [_color(number) for number in range(len(names))]
+                space = LabelSpace(Path(self.table).stem, names, tuple((int(r), int(g), int(b)) for r, g, b in colors))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"Folder: the label table {self.table} cannot be used ({type(error).__name__}: {error}). It must be a "
+                'JSON file such as {"classes": ["road"], "ids": {"7": "road", "0": null}}.'
+            ) from error
+        strange = sorted({str(name) for name in ids.values() if name is not None and name not in space.classes})
+        if strange or not all(0 <= raw < 65536 for raw in ids) or len(space.palette) != len(space):
+            raise UserError(
+                f"Folder: the label table {self.table} must map ids 0..65535 to names in its classes, with one colour a "
+                f"class; not in the classes: {', '.join(strange) or 'none'}; classes: {', '.join(space.classes)}."
+            )
+        return space, ids
+
+    def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
+        root = self.locate(data_root) / split
+        images = images_in(root / "images", f"Folder {split}")
+        labels = root / "labels"
+        if labels.is_dir():
+            pairs = paired(images, lambda f: labels / f"{f.stem}.png", lambda f: f.stem, f"Folder {split}")
+        else:
+            pairs = [Pair(image.stem, image, None) for image in images]
+        space, ids = self._classes()
+        return FileDomainData("Folder", split, pairs, ids, space)
+
+
+def _color(number: int) -> tuple[int, int, int]:
+    """A colour for class `number`, far from its neighbours'."""
+    return (37 * number + 64) % 256, (97 * number + 128) % 256, (167 * number + 32) % 256

@@ -1,0 +1,69 @@
+"""Joint CPU augmentation of image and label with albumentations, seeded per image."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from da_toolkit.data.labels import IGNORE
+from da_toolkit.errors import UserError
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer release
+import albumentations as A
+import cv2
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training image; the label follows every geometric one. The default is none."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of random zoom, relative to the domain's size; a part is cropped, or the rest ignored."""
+    flip: bool = False
+    """Mirror half of the images left to right."""
+    color: float = 0.0
+    """Strength 0..1 of random brightness, contrast, saturation, hue, gamma and channel changes."""
+    blur: float = 0.0
+    """Share 0..1 of images that are blurred or noised."""
+    crop: tuple[int, int] | None = None
+    """Height and width of a random crop; by default the domain's whole size."""
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise UserError(f"augmentation.scale is a range such as (0.5, 2.0), got {self.scale}.")
+        for name in ("color", "blur"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"augmentation.{name} lies in 0..1, got {getattr(self, name)}.")
+
+    def build(self, size: tuple[int, int]) -> A.Compose:
+        """The pipeline for images brought to `size` (height, width). Labels move by nearest neighbour."""
+        height, width = self.crop or size
+        steps: list[A.BasicTransform | A.BaseCompose] = [
+            A.Resize(*size, interpolation=cv2.INTER_CUBIC, mask_interpolation=cv2.INTER_NEAREST)
+        ]
+        if self.scale != (1.0, 1.0):
+            low, high = self.scale
+            steps.append(A.RandomScale((low - 1, high - 1), mask_interpolation=cv2.INTER_NEAREST, p=1))
+        if self.scale != (1.0, 1.0) or self.crop is not None:
+            steps.append(A.PadIfNeeded(height, width, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORE))
+            steps.append(A.RandomCrop(height, width))
+        if self.flip:
+            steps.append(A.HorizontalFlip(p=0.5))
+        if self.color:
+            c = self.color
+            jitter = A.ColorJitter((1 - 0.6 * c, 1 + 0.6 * c), (1 - 0.6 * c, 1 + 0.6 * c), (1 - c, 1 + c), 0.1 * c)
+            steps += [jitter, A.RandomGamma((round(100 - 50 * c), round(100 + 100 * c)), p=0.5)]
+            steps += [A.RGBShift(round(40 * c), round(40 * c), round(40 * c), p=0.5), A.ToGray(p=0.1 * c)]
+        if self.blur:
+            steps.append(A.OneOf([A.GaussianBlur((3, 5)), A.GaussNoise((0.02, 0.08))], p=self.blur))
+        return A.Compose(steps)
+
+
+def augment(
+    pipeline: A.Compose, image: np.ndarray, label: np.ndarray | None, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Apply a pipeline with its own random stream: the same seed always gives the same result."""
+    pipeline.set_random_seed(seed)
+    moved = pipeline(image=image) if label is None else pipeline(image=image, mask=label)
+    return moved["image"], moved.get("mask")

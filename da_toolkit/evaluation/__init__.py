@@ -1,0 +1,1 @@
+"""Scoring: confusion matrices at full label resolution, and the protocols that read them."""

@@ -1,0 +1,161 @@
+"""Adversarial alignment: discriminators tell source from target, the network makes them fail."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from da_toolkit.errors import UserError
+from da_toolkit.methods.supervised import Supervised
+from da_toolkit.methods.term import BuildContext, Method, Reads, Term, frozen
+from da_toolkit.models.discriminators import FeatureDiscriminator, OutputDiscriminator
+from da_toolkit.registry import METHODS
+from da_toolkit.training.step import Level, Step, View
+
+SOURCE, TARGET = 0.0, 1.0
+Objective = Literal["bce", "least_squares"]
+
+
+def domain_loss(logits: Tensor, domain: float, objective: Objective) -> Tensor:
+    """How far a discriminator's logits are from calling everything `domain` (0 = source, 1 = target).
+
+    "bce" is the binary cross-entropy of GAN training; "least_squares" the mean squared distance of
+    LSGAN (Mao et al., ICCV 2017). Scalar, float32.
+    """
+    logits = logits.float()
+    wanted = torch.full_like(logits, domain)
+    if objective == "bce":
+        return F.binary_cross_entropy_with_logits(logits, wanted)
+    return F.mse_loss(logits, wanted)
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """Settings shared by discriminators."""
+
+    weight: float = 1e-3
+    """Weight of the adversarial loss in the network's objective."""
+    objective: Objective = "bce"
+    lr: float = 1e-4
+    """Adam learning rate, betas (0.9, 0.99); it follows the run's learning-rate shape."""
+
+    def network(self, context: BuildContext) -> nn.Module:
+        raise NotImplementedError
+
+    def map(self, view: View) -> Tensor:
+        """What the discriminator looks at."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """Suffix of this discriminator's loss names."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class OutputSpace(Discriminator):
+    """Judges class probabilities at the image's resolution (Tsai et al., CVPR 2018)."""
+
+    level: Level = "main"
+    """"main", or "aux" for the auxiliary level of a network with one."""
+    width: int = 64
+    """Channels of its first layer."""
+
+    def network(self, context: BuildContext) -> nn.Module:
+        return OutputDiscriminator(len(context.label_space), self.width)
+
+    def map(self, view: View) -> Tensor:
+        return view.probabilities(self.level)
+
+    @property
+    def label(self) -> str:
+        return f"output_{self.level}"
+
+
+@dataclass(frozen=True)
+class FeatureSpace(Discriminator):
+    """Judges the backbone's last features at their own resolution, with an ASPP-type discriminator."""
+
+    width: int = 256
+
+    def network(self, context: BuildContext) -> nn.Module:
+        return FeatureDiscriminator(context.feature_channels, self.width)
+
+    def map(self, view: View) -> Tensor:
+        return view.features
+
+    @property
+    def label(self) -> str:
+        return "feature"
+
+
+class AdversarialTerm(Term):
+    """One discriminator and the loss that fools it on target images."""
+
+    def __init__(self, settings: Discriminator, context: BuildContext) -> None:
+        super().__init__()
+        self.settings = settings
+        self.discriminator = settings.network(context)
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        with frozen(self.discriminator) as discriminator:
+            judged = discriminator(self.settings.map(step.target))
+        fooled = domain_loss(judged, SOURCE, self.settings.objective)
+        return {f"adv_{self.settings.label}": self.settings.weight * fooled}
+
+    def update(self, step: Step) -> dict[str, Tensor]:
+        objective = self.settings.objective
+        on_source = self.discriminator(self.settings.map(step.source).detach())
+        on_target = self.discriminator(self.settings.map(step.target).detach())
+        loss = (domain_loss(on_source, SOURCE, objective) + domain_loss(on_target, TARGET, objective)) / 2
+        return {f"disc_{self.settings.label}": loss}
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.discriminator.parameters(), lr=self.settings.lr, betas=(0.9, 0.99))
+
+
+@dataclass(frozen=True)
+class Adversarial(Method):
+    """Source cross-entropy plus any set of discriminators."""
+
+    discriminators: tuple[Discriminator, ...] = (OutputSpace(),)
+    """One adversarial game each."""
+
+    def __post_init__(self) -> None:
+        labels = [settings.label for settings in self.discriminators]
+        if len(set(labels)) < len(labels):
+            raise UserError(f"method.discriminators: each must judge something else, got {', '.join(labels)}.")
+
+    @property
+    def own_reads(self) -> Reads:
+        return Reads(source=True, target=True)
+
+    def terms(self, context: BuildContext) -> list[Term]:
+        games = [AdversarialTerm(settings, context) for settings in self.discriminators]
+        return [Supervised("source"), *games]
+
+
+@METHODS.register(family="adversarial", paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)")
+def adaptseg() -> Adversarial:
+    """Output-space adversarial alignment (AdaptSegNet), single level."""
+    return Adversarial(discriminators=(OutputSpace(weight=1e-3),))
+
+
+@METHODS.register(family="adversarial", paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)")
+def adaptseg_multi() -> Adversarial:
+    """AdaptSegNet on two levels; the network needs its auxiliary level."""
+    return Adversarial(discriminators=(OutputSpace(weight=1e-3), OutputSpace(weight=2e-4, level="aux")))
+
+
+@METHODS.register(family="adversarial", paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)")
+def adaptseg_ls() -> Adversarial:
+    """AdaptSegNet, single level, with the least-squares objective and weight 0.01."""
+    return Adversarial(discriminators=(OutputSpace(weight=1e-2, objective="least_squares"),))
+
+
+@METHODS.register(family="adversarial", paper="Hoffman et al., 2016 (arXiv 1612.02649)")
+def feature_adversarial() -> Adversarial:
+    """Adversarial alignment of backbone features with an ASPP-type discriminator."""
+    return Adversarial(discriminators=(FeatureSpace(),))

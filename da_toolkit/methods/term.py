@@ -1,0 +1,100 @@
+"""The contract: a method is a sum of terms, and says which data it reads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from da_toolkit.data.labels import LabelSpace
+from da_toolkit.training.stages import StageContext
+from da_toolkit.training.step import Step
+
+
+class Term(nn.Module):
+    """A part of the segmentation network's objective, with whatever networks and frozen knowledge it owns.
+
+    All of its state must be in `state_dict` (parameters and buffers), so that a resumed run is the same run.
+    """
+
+    def begin_stage(self, stage: StageContext) -> None:
+        """Rebuild frozen knowledge from the current network and the unlabelled target images."""
+
+    def prepare_evaluation(self, stage: StageContext) -> None:
+        """Bring the network into the state in which it is scored and saved, such as its batch statistics."""
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """Named, weighted, scalar, differentiable losses of the segmentation network."""
+        return {}
+
+    def update(self, step: Step) -> dict[str, Tensor]:
+        """After the network's own step: losses of the term's own players, for `optimizer` to lower."""
+        return {}
+
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """A new optimiser over the term's own players; the trainer schedules, steps and saves it."""
+        return None
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a term may know of the network and the task when it is built."""
+
+    label_space: LabelSpace
+    feature_channels: int
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The data a method's steps use. Only the oracle names `target_labels`."""
+
+    source: bool = True
+    target: bool = False
+    target_labels: bool = False
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """Settings of a term that can join any method. It always reads target images."""
+
+    def build(self, context: BuildContext) -> Term:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Method:
+    """Settings of a method: `terms` builds its own, and regularizers join them."""
+
+    regularizers: tuple[Regularizer, ...] = ()
+    """Terms that join this method's own."""
+
+    @property
+    def own_reads(self) -> Reads:
+        return Reads()
+
+    def terms(self, context: BuildContext) -> list[Term]:
+        raise NotImplementedError
+
+    @property
+    def reads(self) -> Reads:
+        """The data the method reads, with its regularizers."""
+        own = self.own_reads
+        return Reads(own.source, own.target or bool(self.regularizers), own.target_labels)
+
+    def build(self, context: BuildContext) -> list[Term]:
+        """The method's own terms, then its regularizers'."""
+        return self.terms(context) + [regularizer.build(context) for regularizer in self.regularizers]
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """Gradients flow through the module to its input, but not into its parameters."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield module
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -1,0 +1,189 @@
+"""A recipe: one frozen object that says everything a run does. What you read is what runs."""
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from da_toolkit.data.domain import Domain
+from da_toolkit.data.transforms import Augmentation
+from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.evaluation.inference import Evaluation
+from da_toolkit.methods.term import Method
+from da_toolkit.models.deeplab import DeepLabV2, LightDeepLabV3Plus
+from da_toolkit.training.optim import SGD, LearningRate, Optimizer
+from da_toolkit.training.stages import Stage, rounds
+
+__all__ = ["Recipe", "Reported", "Schedule", "Stage", "find_recipe", "load_recipe", "recipe_files", "rounds"]
+
+Model = DeepLabV2 | LightDeepLabV3Plus
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The stages of a run, one after the other."""
+
+    stages: tuple[Stage, ...] = (Stage("train", 1000),)
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise UserError("schedule.stages needs at least one stage.")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return sum(stage.steps for stage in self.stages)
+
+    def scaled(self, steps: int) -> "Schedule":
+        """The same stages in the same proportion, about `steps` together and at least one each."""
+        share = steps / self.steps
+        return Schedule(tuple(dataclasses.replace(s, steps=max(1, round(s.steps * share))) for s in self.stages))
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A published score. It stands in a column of its own and is never mixed with measured ones."""
+
+    miou: float
+    """Percent."""
+    paper: str
+    note: str = ""
+    protocol: str = "cityscapes19"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run's result, except the seed and the machine."""
+
+    source: Domain
+    target: Domain
+    model: Model
+    method: Method
+    schedule: Schedule = field(default_factory=Schedule)
+    optimizer: Optimizer = field(default_factory=SGD)
+    learning_rate: LearningRate = field(default_factory=LearningRate)
+    batch_size: int = 1
+    """Images of each domain per step and process."""
+    accumulate: int = 1
+    """Batches whose gradients are summed into one optimiser step."""
+    source_augmentation: Augmentation = field(default_factory=Augmentation)
+    target_augmentation: Augmentation = field(default_factory=Augmentation)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    reported: Reported | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.source.label_space != self.target.label_space:
+            raise UserError(
+                f"source and target have different label spaces ({self.source.label_space.name} and "
+                f"{self.target.label_space.name}): set `labels` of both to the same one."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved settings as plain JSON values, each dataclass with its class name."""
+        return _plain(self)
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> "Recipe":
+        """The recipe that `to_json` wrote. Raises `UserError` for anything else."""
+        try:
+            recipe = _rebuilt(tree)
+        except (KeyError, TypeError, AttributeError, ImportError, ValueError) as error:
+            raise UserError(f"These are not the settings of a recipe ({type(error).__name__}: {error}).") from error
+        if not isinstance(recipe, cls):
+            raise UserError(f"These are not the settings of a recipe but of a {type(recipe).__name__}.")
+        return recipe
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"class": f"{type(value).__module__}.{type(value).__name__}", **fields}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _rebuilt(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_rebuilt(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    module, _, name = value["class"].rpartition(".")
+    if not module.startswith("da_toolkit."):
+        raise ValueError(f"{value['class']} is not one of da_toolkit's settings classes")
+    kind = getattr(importlib.import_module(module), name)
+    if not dataclasses.is_dataclass(kind):
+        raise TypeError(f"{value['class']} is not a settings class")
+    settings = {key: _rebuilt(item) for key, item in value.items() if key != "class"}
+    for key in _PATHS & settings.keys():
+        settings[key] = None if settings[key] is None else Path(settings[key])
+    return kind(**settings)
+
+
+_PATHS = {"root", "table"}
+
+
+def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and leaf values of `to_json`'s tree, for tracking and for showing differences."""
+    if isinstance(tree, dict):
+        items = [(key, item) for key, item in tree.items()]
+    elif isinstance(tree, list) and any(isinstance(item, dict | list) for item in tree):
+        items = [(str(number), item) for number, item in enumerate(tree)]
+    else:
+        yield prefix, json.dumps(tree) if isinstance(tree, list) else tree
+        return
+    for key, item in items:
+        yield from flatten(item, f"{prefix}.{key}" if prefix else key)
+
+
+def recipe_files() -> dict[str, Path]:
+    """Names and files of the recipes that come with the toolkit."""
+    folder = Path(__file__).resolve().parent.parent / "recipes"
+    return {file.stem: file for file in sorted(folder.glob("[!_]*.py"))}
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """A recipe's file, by path or by name. Raises `UserError` with the nearest name."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.suffix == ".py" and path.parent != Path("."):
+        known = recipe_files()
+        if path.stem in known and path.parent.name == "recipes":
+            return known[path.stem]  # so that recipes/NAME.py works from any folder
+        raise UserError(f"The recipe file {path} does not exist. `python -m da_toolkit.run --list` shows the names.")
+    if path.stem not in recipe_files():
+        raise unknown_name("recipe", path.stem, recipe_files())
+    return recipe_files()[path.stem]
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Run a recipe file and return its `recipe`. Raises `UserError` that names the file and the line."""
+    spec = importlib.util.spec_from_file_location(f"da_toolkit_recipe_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"The recipe {path} is not a Python file; its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError as error:
+        raise UserError(f"Recipe {path}: {error}") from error
+    except SyntaxError as error:
+        raise UserError(f"Recipe {path}, line {error.lineno}: {error.msg}. Mend the syntax there.") from error
+    except Exception as error:  # a recipe is the user's code: anything it raises is theirs to see, in one line
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f", line {lines[-1]}" if lines else ""
+        raise UserError(f"Recipe {path}{where}: {type(error).__name__}: {error}.") from error
+    recipe = getattr(module, "recipe", None)
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`; found {type(recipe).__name__}.")
+    return recipe

@@ -1,0 +1,105 @@
+"""python -m da_toolkit.run RECIPE: train and score a recipe; every setting can be overridden by name."""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from da_toolkit.demo import demo_version
+from da_toolkit.errors import UserError, exits_cleanly
+from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
+from da_toolkit.registry import METHODS
+from da_toolkit.report.table import summarize, terminal_tables
+from da_toolkit.training.session import Runtime, Session
+
+
+@dataclass(frozen=True)
+class Command:
+    """Override any setting of the recipe, or of the run, by its dotted name."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    runtime: Annotated[Runtime, tyro.conf.arg(name="")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m da_toolkit.run",
+        description="Train and score a recipe. With a recipe, --help shows every setting that can be overridden.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", nargs="?", help="a recipe's file or name")
+    parser.add_argument("--list", action="store_true", help="show the recipes and methods")
+    parser.add_argument("--family", default="*", help="with --list: only methods of this family")
+    parser.add_argument("--demo", action="store_true", help="swap in the street world, a small network, few steps")
+    parser.add_argument("--check", action="store_true", help="build everything, print the resolved recipe, stop")
+    first, rest = parser.parse_known_args()
+    if first.list:
+        return show_list(first.family)
+    if first.recipe is None:
+        parser.print_help()
+        print("\nWithout a recipe there is nothing to run; --list shows them.", file=sys.stderr)
+        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    if first.recipe.startswith("-"):
+        raise UserError(f"The recipe comes first: python -m da_toolkit.run RECIPE {first.recipe} ...")
+    path = find_recipe(first.recipe)
+    recipe = load_recipe(path)
+    if first.demo:
+        recipe = demo_version(recipe)
+    command = tyro.cli(
+        Command, default=Command(recipe, Runtime()), args=rest, prog=f"python -m da_toolkit.run {first.recipe}"
+    )
+    session = Session(path.stem, command.recipe, command.runtime)
+    if first.check:
+        return check(session)
+    result = session.run()
+    for protocol in result["scores"]:
+        for table in terminal_tables(summarize([result], protocol), f"{path.stem}, {protocol}"):
+            Console().print(table)
+    print(f"run folder: {session.folder}")
+
+
+def check(session: Session) -> None:
+    """Build the data, network and terms, open one image of each split, print the recipe, and stop."""
+    trainer, val = session.build()
+    for data in (trainer.source, trainer.target, val):
+        image = data.image(0)
+        print(f"{data.name} {data.split}: {len(data)} images, the first {image.shape[1]}x{image.shape[0]}")
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    print(f"network: {parameters / 1e6:.2f} M parameters; terms: {', '.join(type(t).__name__ for t in trainer.terms)}")
+    print(json.dumps(session.recipe.to_json(), indent=2))
+
+
+def show_list(family: str) -> None:
+    """Print the recipes with their published scores, and the methods."""
+    families = {entry.family for entry in METHODS}
+    if family != "*" and family not in families:
+        raise UserError(f"Unknown family {family!r}. Families: {', '.join(sorted(families))}.")
+    methods = Table(title="methods")
+    for column in ("name", "family", "what it does", "paper"):
+        methods.add_column(column)
+    for name in METHODS.names(family=family):
+        entry = METHODS[name]
+        methods.add_row(name, entry.family, entry.summary, entry.paper)
+    console = Console()
+    console.print(methods)
+    if family != "*":
+        return
+    recipes = Table(title="recipes")
+    for column in ("name", "what it does", "reported mIoU", "source of that number"):
+        recipes.add_column(column)
+    for name, path in recipe_files().items():
+        recipe = load_recipe(path)
+        first_line = path.read_text().strip().splitlines()[0].strip('"')
+        reported = recipe.reported
+        recipes.add_row(name, first_line, f"{reported.miou}" if reported else "", reported.paper if reported else "")
+    console.print(recipes)
+
+
+if __name__ == "__main__":
+    exits_cleanly(main)

@@ -1,0 +1,1 @@
+"""The one trainer and what it owns: steps, stages, optimisers, checkpoints, tracking, progress."""

@@ -1,0 +1,247 @@
+"""One run from recipe to `result.json`: builds everything, trains, scores, and keeps the run's folder."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from safetensors.torch import save_file
+
+from da_toolkit.data.domain import DomainData
+from da_toolkit.errors import UserError
+from da_toolkit.evaluation.evaluate import evaluate, resized, to_input
+from da_toolkit.evaluation.inference import predict
+from da_toolkit.evaluation.protocols import Scores, protocols_for, score
+from da_toolkit.recipe import Recipe, flatten
+from da_toolkit.report.figures import prediction_grid, save_png
+from da_toolkit.training.checkpoint import load_checkpoint, save_checkpoint
+from da_toolkit.training.progress import make_progress
+from da_toolkit.training.provenance import environment, peak_memory_mb, write_json
+from da_toolkit.training.tracking import MetricsFile, NoTracker, make_tracker
+from da_toolkit.training.trainer import Trainer
+
+PICTURES = 4
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What may differ between machines without changing what is trained."""
+
+    seed: int = 0
+    """Decides initial weights, data order and augmentation."""
+    data_root: Path | None = None
+    """Folder that holds the data sets, each in its own folder (GTA5, cityscapes, ...)."""
+    runs: Path = Path("runs")
+    """Folder of all runs; this one is kept in RUNS/RECIPE/SEED."""
+    devices: int = 1
+    """Processes, one a GPU (or CPU process)."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Arithmetic of the networks."""
+    tracking: str = "mlflow"
+    """"mlflow" (SQLite in the runs folder), "none", or the URI of an MLflow server."""
+    workers: int = 2
+    """Loader processes for each domain; 0 loads in the training process."""
+    log_every: int = 10
+    """Steps between reports."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    compile: bool = False
+    """Pass the network through torch.compile."""
+    resume: bool = False
+    """Continue from the run folder's checkpoint."""
+    overwrite: bool = False
+    """Start anew in a folder that holds a run, deleting it."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("devices", 1), ("workers", 0), ("log_every", 1), ("save_every", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}.")
+
+
+class Session:
+    """A run in its folder `runs/<recipe>/<seed>/`."""
+
+    def __init__(self, name: str, recipe: Recipe, runtime: Runtime) -> None:
+        self.name, self.recipe, self.runtime = name, recipe, runtime
+        self.folder = runtime.runs / name / str(runtime.seed)
+        self.checkpoint = self.folder / "checkpoints" / "last.pt"
+
+    def open_data(self) -> tuple[DomainData, DomainData, DomainData]:
+        """Source train, target train and target val images. Raises `UserError` for whatever is missing."""
+        recipe, root = self.recipe, self.runtime.data_root
+        data = recipe.source.build("train", root), recipe.target.build("train", root), recipe.target.build("val", root)
+        if recipe.method.reads.source and not data[0].has_labels:
+            raise UserError(f"The source {data[0].name} has no labels to train on.")
+        if recipe.method.reads.target_labels and not data[1].has_labels:
+            raise UserError(f"The method trains on target labels, but {data[1].name} train has none.")
+        if not data[2].has_labels:
+            raise UserError(f"The target {data[2].name} val has no labels to score against.")
+        return data
+
+    def build(self) -> tuple[Trainer, DomainData]:
+        """Data, network and terms, ready to train; and the validation images."""
+        source, target, val = self.open_data()
+        runtime = self.runtime
+        fabric = Fabric(devices=runtime.devices, precision=runtime.precision)
+        fabric.launch()
+        trainer = Trainer(self.recipe, fabric, source, target, runtime.seed, runtime.workers, runtime.compile)
+        return trainer, val
+
+    def prepare_folder(self) -> None:
+        """Make the run's folder, or refuse it. Raises `UserError`: nothing is deleted unless asked."""
+        settings = self.folder / "recipe.json"
+        if settings.exists() and self.runtime.overwrite:
+            shutil.rmtree(self.folder)
+        elif settings.exists() and not self.runtime.resume:
+            raise UserError(
+                f"The folder {self.folder} already holds a run. Pass --resume to continue it, --overwrite to delete "
+                "it and start anew, or another --runs or --seed."
+            )
+        if self.runtime.resume and not self.checkpoint.exists():
+            raise UserError(f"--resume: there is no checkpoint {self.checkpoint}. Start the run without --resume.")
+        write_json(settings, self.recipe.to_json())
+
+    def run(self) -> dict[str, Any]:
+        """Train, score and write `result.json`, which is also returned."""
+        trainer, val = self.build()
+        fabric = trainer.fabric
+        main = fabric.global_rank == 0
+        if main:
+            self.prepare_folder()
+        fabric.barrier()
+        tracker = make_tracker(self.runtime.tracking, self.runtime.runs) if main else NoTracker()
+        tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
+        log = _Log(self, trainer, val, tracker, main)
+        if self.runtime.resume:
+            trainer.load_state(load_checkpoint(self.checkpoint, fabric.device))
+            log.progress.note(f"resumed after step {trainer.done}")
+        status = "FAILED"
+        try:
+            trainer.fit(log.report, self.runtime.log_every, log.after_step, log.progress.stage)
+            result = log.result()
+            if main:
+                self._keep(result, trainer, tracker)
+            status = "FINISHED"
+            return result
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            log.progress.close()
+            tracker.finish(status)
+
+    def _parameters(self) -> dict[str, Any]:
+        return {**dict(flatten(self.recipe.to_json())), "seed": self.runtime.seed, "precision": self.runtime.precision}
+
+    def _keep(self, result: dict[str, Any], trainer: Trainer, tracker: Any) -> None:
+        weights = {name: tensor.contiguous() for name, tensor in trainer.model.state_dict().items()}
+        save_file(weights, self.folder / "model.safetensors")
+        write_json(self.folder / "result.json", result)
+        for name in ("model.safetensors", "result.json", "recipe.json"):
+            tracker.artifact(self.folder / name)
+        for picture in sorted((self.folder / "pictures").glob("*.png")):
+            tracker.artifact(picture, "pictures")
+
+
+class _Log:
+    """Evaluations, checkpoints and reports while a session trains."""
+
+    def __init__(self, session: Session, trainer: Trainer, val: DomainData, tracker: Any, main: bool) -> None:
+        self.session, self.trainer, self.val, self.tracker, self.main = session, trainer, val, tracker, main
+        self.file = MetricsFile(session.folder / "metrics.jsonl")
+        self.progress = make_progress(session.recipe.schedule.steps)
+        self.started = time.perf_counter()
+        self.last: dict[str, Scores] = {}
+        self.best: tuple[int, dict[str, Scores]] | None = None
+
+    def report(self, step: int, losses: dict[str, float], rate: float) -> None:
+        if self.main:
+            self._write({**losses, "images_per_second": rate}, step)
+            self.progress.report(step, losses, rate)
+
+    def _write(self, values: dict[str, float], step: int) -> None:
+        self.file.write(values, step)
+        self.tracker.metrics(values, step)
+
+    def after_step(self, step: int) -> None:
+        recipe, total = self.session.recipe, self.session.recipe.schedule.steps
+        every = recipe.evaluation.every
+        if step == total or (every and step % every == 0):
+            self.evaluate(step)
+        if step == total or step % self.session.runtime.save_every == 0:
+            if self.main:
+                save_checkpoint(self.session.checkpoint, self.trainer.state())
+            self.trainer.fabric.barrier()
+
+    def evaluate(self, step: int) -> None:
+        trainer, recipe = self.trainer, self.session.recipe
+        fabric = trainer.fabric
+        trainer.prepare_evaluation()
+        confusion = evaluate(
+            trainer.model, self.val, recipe.evaluation, recipe.target.size, fabric.device, trainer.autocast,
+            fabric.global_rank, fabric.world_size, lambda counts: fabric.all_reduce(counts, reduce_op="sum"),
+        )  # fmt: skip
+        self.last = {p.name: score(confusion, p) for p in protocols_for(self.val.label_space)}
+        main_protocol = next(iter(self.last))
+        miou = self.last[main_protocol].miou
+        if self.best is None or miou > self.best[1][main_protocol].miou:
+            self.best = step, self.last
+        if self.main:
+            self._write({f"miou_{name}": scores.miou for name, scores in self.last.items()}, step)
+            per_class = self.last[main_protocol].per_class
+            self.tracker.table("per_class", {"class": list(per_class), "iou": list(per_class.values())})
+            self.picture(step)
+            self.progress.score(miou)
+
+    def picture(self, step: int) -> None:
+        """Predictions on the first validation images beside their labels."""
+        recipe, val = self.session.recipe, self.val
+        indices = range(min(PICTURES, len(val)))
+        images = [val.image(index) for index in indices]
+        size = images[0].shape[:2]
+        predictions = predict_images(self.trainer.model, images, recipe, self.trainer.fabric.device)
+        columns = {"prediction": predictions, "label": [val.label(index) for index in indices]}
+        grid = prediction_grid([resized(image, size) for image in images], columns, val.label_space)
+        save_png(self.session.folder / "pictures" / f"step_{step:06d}.png", grid)
+
+    def result(self) -> dict[str, Any]:
+        session, recipe, device = self.session, self.session.recipe, self.trainer.fabric.device
+        oracle = {"step": self.best[0], **_json(self.best[1])} if self.best else None
+        return {
+            "recipe": session.name,
+            "method": type(recipe.method).__name__,
+            "seed": session.runtime.seed,
+            "steps": recipe.schedule.steps,
+            "scores": _json(self.last),
+            "oracle_choice_on_target_labels": oracle,
+            "seconds": time.perf_counter() - self.started,
+            "peak_memory_mb": peak_memory_mb(device),
+            "precision": session.runtime.precision,
+            "reported": recipe.to_json()["reported"],
+            **environment(device),
+        }
+
+
+def _json(scores: dict[str, Scores]) -> dict[str, Any]:
+    return {name: value.to_json() for name, value in scores.items()}
+
+
+@torch.inference_mode()
+def predict_images(
+    model: torch.nn.Module, images: list[np.ndarray], recipe: Recipe, device: torch.device
+) -> list[np.ndarray]:
+    """Train ids uint8 [H,W] of RGB images at their own resolution, as the recipe evaluates them."""
+    was_training = model.training
+    model.eval()
+    size = recipe.evaluation.size or recipe.target.size
+    decided = []
+    for image in images:
+        batch = to_input(resized(image, size)[None], device)
+        classes = predict(model, batch, recipe.evaluation, image.shape[:2])  # type: ignore[arg-type]
+        decided.append(classes[0].byte().cpu().numpy())
+    model.train(was_training)
+    return decided

@@ -1,0 +1,39 @@
+"""Stages of a schedule, and what a term is told when one begins."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from da_toolkit.data.batch import Batch
+from da_toolkit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training between two refreshes of frozen knowledge."""
+
+    name: str
+    steps: int
+    """Optimiser steps of this stage."""
+    round: int = 0
+    """0 = warm-up (no frozen knowledge yet), then 1, 2, ... for alternating refresh-and-train rounds."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UserError(f"schedule: stage {self.name!r} needs at least 1 step, got {self.steps}.")
+
+
+def rounds(count: int, steps: int) -> tuple[Stage, ...]:
+    """`count` alternating rounds of `steps` each, named "round 1", "round 2", ..."""
+    return tuple(Stage(f"round {number}", steps, number) for number in range(1, count + 1))
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What terms may use to rebuild frozen knowledge; it offers no target labels."""
+
+    stage: Stage
+    model: nn.Module
+    target_pass: Callable[[], Iterator[Batch]]
+    """One pass over the target training images in order, on the device, without augmentation or labels."""

@@ -1,0 +1,90 @@
+"""One training step as terms see it: both domains' batches, each network pass computed at most once."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from da_toolkit.data.batch import Batch
+from da_toolkit.models.segmenter import Output
+
+Level = Literal["main", "aux"]
+
+
+class View:
+    """One domain's half of a step. Nothing is computed before a term asks for it."""
+
+    def __init__(self, network: Callable[[Tensor], Output], batch: Batch) -> None:
+        self.batch = batch
+        self._network = network
+        self._logits: dict[Level, Tensor] = {}
+        self._probabilities: dict[Level, Tensor] = {}
+
+    @cached_property
+    def output(self) -> Output:
+        """The forward pass at the heads' own resolution."""
+        return self._network(self.batch.image)
+
+    @property
+    def features(self) -> Tensor:
+        """[B,D,h,w] of the backbone's last stage."""
+        return self.output.features
+
+    @property
+    def label(self) -> Tensor:
+        """int64 [B,H,W]. Raises RuntimeError where the method did not ask for this domain's labels."""
+        if self.batch.label is None:
+            raise RuntimeError("this step carries no labels of that domain: the method's `reads` does not name them")
+        return self.batch.label
+
+    def logits(self, level: Level = "main") -> Tensor:
+        """float32 [B,C,H,W] at the image's resolution. Raises RuntimeError for a level the network lacks."""
+        if level not in self._logits:
+            coarse = self.output.logits if level == "main" else self.output.aux_logits
+            if coarse is None:
+                raise RuntimeError("the network has no auxiliary level")
+            self._logits[level] = F.interpolate(coarse.float(), size=self.batch.image.shape[2:], mode="bilinear")
+        return self._logits[level]
+
+    def probabilities(self, level: Level = "main") -> Tensor:
+        """float32 [B,C,H,W], the softmax of `logits`."""
+        if level not in self._probabilities:
+            self._probabilities[level] = self.logits(level).softmax(1)
+        return self._probabilities[level]
+
+
+class Step:
+    """What a term's `losses` and `update` are given.
+
+    Args:
+        network: the segmentation network, in the run's precision.
+        source, target: the step's batches; none for a domain that the method does not read.
+        index: optimiser steps done before this one.
+        total: optimiser steps of the whole run.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[Tensor], Output],
+        source: Batch | None,
+        target: Batch | None,
+        index: int = 0,
+        total: int = 1,
+    ) -> None:
+        self.network, self.index, self.total = network, index, total
+        self._source = View(network, source) if source is not None else None
+        self._target = View(network, target) if target is not None else None
+
+    @property
+    def source(self) -> View:
+        if self._source is None:
+            raise RuntimeError("the method's `reads` does not name the source")
+        return self._source
+
+    @property
+    def target(self) -> View:
+        if self._target is None:
+            raise RuntimeError("the method's `reads` does not name the target")
+        return self._target

@@ -1,0 +1,253 @@
+"""The one trainer: loop, devices, precision, optimisers, checkpoints. It never asks which method it runs."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from da_toolkit.data.batch import Batch
+from da_toolkit.data.domain import DomainData
+from da_toolkit.data.loader import EpochSampler, Samples, collate, endless_batches
+from da_toolkit.data.transforms import Augmentation
+from da_toolkit.methods.term import BuildContext
+from da_toolkit.recipe import Recipe
+from da_toolkit.training.optim import set_learning_rate
+from da_toolkit.training.parallel import average_gradients, broadcast_state
+from da_toolkit.training.stages import Stage, StageContext
+from da_toolkit.training.step import Step
+
+Report = Callable[[int, dict[str, float], float], None]
+"""Called every `log_every` steps with the steps done, the mean losses since, and images per second."""
+
+
+class Trainer:
+    """Trains a recipe's network with its terms.
+
+    Args:
+        recipe: what to train.
+        fabric: devices and precision.
+        source, target: training images. Target labels are opened only if the method's `reads` names them.
+        seed: decides initial weights, data order and augmentation.
+        workers: loader processes per domain; 0 loads in this one.
+        compile: pass the network through `torch.compile`.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        fabric: Fabric,
+        source: DomainData,
+        target: DomainData,
+        seed: int = 0,
+        workers: int = 0,
+        compile: bool = False,
+    ) -> None:
+        self.recipe, self.fabric, self.seed, self.workers = recipe, fabric, seed, workers
+        self.source, self.target = source, target
+        self.reads = recipe.method.reads
+        torch.manual_seed(seed)
+        space = recipe.source.label_space
+        self.model = recipe.model.build(len(space)).to(fabric.device, memory_format=torch.channels_last)
+        context = BuildContext(space, self.model.feature_channels)
+        self.terms = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
+        network = torch.compile(self.model) if compile else self.model
+        self.network = self._in_precision(network)
+        groups = self.model.parameter_groups(recipe.optimizer.lr, recipe.optimizer.head_multiplier)
+        own = {number: term.optimizer() for number, term in enumerate(self.terms)}
+        self.optimizer = fabric.setup_optimizers(recipe.optimizer.build(groups))
+        self.term_optimizers = {k: fabric.setup_optimizers(v) for k, v in own.items() if v is not None}
+        broadcast_state(fabric, self.model, self.terms)
+        self.done = 0  # optimiser steps
+
+    def _in_precision(self, network: nn.Module) -> Callable[[Tensor], Any]:
+        def forward(images: Tensor) -> Any:
+            with self.autocast():
+                return network(images)
+
+        return forward
+
+    def autocast(self) -> AbstractContextManager:
+        """The run's mixed precision."""
+        return self.fabric.autocast()
+
+    def fit(
+        self,
+        report: Report,
+        log_every: int = 10,
+        after_step: Callable[[int], None] = lambda step: None,
+        on_stage: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        """Train from the steps already done to the schedule's end. `after_step` may evaluate and save."""
+        skip = self.done * self.recipe.accumulate
+        source = self._batches(self.source, self.recipe.source.size, self.recipe.source_augmentation, 0, skip)
+        target = self._batches(self.target, self.recipe.target.size, self.recipe.target_augmentation, 1, skip)
+        meter = _Meter(self._images_per_step())
+        begin = 0
+        for stage in self.recipe.schedule.stages:
+            end = begin + stage.steps
+            if self.done < end:
+                on_stage(stage.name)
+            if self.done == begin:
+                for term in self.terms:
+                    term.begin_stage(self._context(stage))
+                meter.restart()
+            while self.done < end:
+                self.model.train()
+                self.terms.train()
+                meter.add(self._step(source, target))
+                self.done += 1
+                if self.done % log_every == 0 or self.done == self.recipe.schedule.steps:
+                    report(self.done, *meter.read())
+                after_step(self.done)
+                meter.pause()
+            begin = end
+
+    def prepare_evaluation(self) -> None:
+        """Let every term bring the network into the state in which it is scored."""
+        stage = self._current_stage()
+        for term in self.terms:
+            term.prepare_evaluation(self._context(stage))
+
+    def _step(self, source: Iterator[Batch] | None, target: Iterator[Batch] | None) -> dict[str, Tensor]:
+        """One optimiser step of the network, then one of each term's own players."""
+        recipe, parts = self.recipe, self.recipe.accumulate
+        multiplier = recipe.learning_rate.multiplier(self.done, recipe.schedule.steps)
+        optimizers = [self.optimizer, *self.term_optimizers.values()]
+        for optimizer in optimizers:
+            set_learning_rate(optimizer, multiplier)
+            optimizer.zero_grad(set_to_none=True)
+        logged: dict[str, Tensor] = {}
+        steps = []
+        for _ in range(parts):
+            step = Step(self.network, self._next(source), self._next(target), self.done, recipe.schedule.steps)
+            with self.autocast():
+                losses = _merged(term.losses(step) for term in self.terms)
+            self._backward(losses, parts, logged)
+            steps.append(step)
+        average_gradients(self.fabric, self.model)
+        if recipe.optimizer.clip is not None:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.optimizer.clip)
+        self.optimizer.step()
+        for step in steps:
+            with self.autocast():
+                losses = _merged(term.update(step) for term in self.terms)
+            self._backward(losses, parts, logged)
+        for number, optimizer in self.term_optimizers.items():
+            average_gradients(self.fabric, self.terms[number])
+            optimizer.step()
+        return logged
+
+    def _backward(self, losses: dict[str, Tensor], parts: int, logged: dict[str, Tensor]) -> None:
+        if not losses:
+            return
+        self.fabric.backward(torch.stack(list(losses.values())).sum() / parts)
+        for name, loss in losses.items():
+            logged[name] = logged.get(name, torch.zeros_like(loss)) + loss.detach() / parts
+
+    def _images_per_step(self) -> int:
+        domains = int(self.reads.source) + int(self.reads.target)
+        return domains * self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
+
+    def _next(self, batches: Iterator[Batch] | None) -> Batch | None:
+        return None if batches is None else next(batches).to(self.fabric.device, channels_last=True)
+
+    def _batches(
+        self, data: DomainData, size: tuple[int, int], augmentation: Augmentation, stream: int, skip: int
+    ) -> Iterator[Batch] | None:
+        wanted = self.reads.source if data is self.source else self.reads.target
+        if not wanted:
+            return None
+        labels = data is self.source or self.reads.target_labels
+        seed = 2 * self.seed + stream
+        samples = Samples(data, size, augmentation, labels, seed)
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        sampler = EpochSampler(len(data), self.recipe.batch_size, seed, skip, rank, world)
+        return endless_batches(samples, sampler, self.workers)
+
+    def _current_stage(self) -> Stage:
+        begin = 0
+        for stage in self.recipe.schedule.stages:
+            begin += stage.steps
+            if self.done <= begin:
+                break
+        return stage
+
+    def _context(self, stage: Stage) -> StageContext:
+        return StageContext(stage, self.model, self._target_pass)
+
+    def _target_pass(self) -> Iterator[Batch]:
+        samples = Samples(self.target, self.recipe.target.size, Augmentation(), with_labels=False, seed=0)
+        size = max(self.recipe.batch_size, 4)
+        order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        for start in range(0, len(order), size):
+            batch = collate([samples[0, index] for index in order[start : start + size]])
+            yield batch.to(self.fabric.device, channels_last=True)
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed run needs, as tensors and plain values."""
+        return {
+            "done": self.done,
+            "model": self.model.state_dict(),
+            "terms": self.terms.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "term_optimizers": {number: o.state_dict() for number, o in self.term_optimizers.items()},
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.done = state["done"]
+        self.model.load_state_dict(state["model"])
+        self.terms.load_state_dict(state["terms"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for number, optimizer in self.term_optimizers.items():
+            optimizer.load_state_dict(state["term_optimizers"][number])
+        torch.set_rng_state(state["rng"].cpu())
+        if state["cuda_rng"]:
+            torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
+
+
+def _merged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """One dictionary of all terms' losses. Raises ValueError if two share a name."""
+    merged: dict[str, Tensor] = {}
+    for losses in parts:
+        if shared := merged.keys() & losses.keys():
+            raise ValueError(f"two terms name a loss {', '.join(sorted(shared))}")
+        merged |= losses
+    return merged
+
+
+class _Meter:
+    """Mean losses and images per second between two reports; losses stay on the device until then."""
+
+    def __init__(self, images_per_step: int) -> None:
+        self.images_per_step = images_per_step
+        self.restart()
+
+    def restart(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.steps, self.seconds = 0, 0.0
+        self.mark = time.perf_counter()
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.steps += 1
+        self.seconds += time.perf_counter() - self.mark
+        self.mark = time.perf_counter()
+
+    def pause(self) -> None:
+        """Leave out what happened since the last step, such as an evaluation."""
+        self.mark = time.perf_counter()
+
+    def read(self) -> tuple[dict[str, float], float]:
+        names, values = list(self.sums), torch.stack(list(self.sums.values())).tolist()
+        means = {name: value / self.steps for name, value in zip(names, values, strict=True)}
+        rate = self.images_per_step * self.steps / self.seconds
+        self.restart()
+        return means, rate
