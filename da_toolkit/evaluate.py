@@ -41,8 +41,8 @@ def load_run(folder: Path) -> tuple[Recipe, dict]:
             contents.append(json.loads((folder / name).read_text()))
         except OSError as error:
             raise UserError(
-                f"{folder / name} cannot be read ({error.strerror}): {folder} is not the folder of a finished run, such "
-                "as runs/adaptseg_gta/0."
+                f"{folder / name} cannot be read ({error.strerror}): {folder} is not the folder of a finished run, "
+                "such as runs/adaptseg_gta/0."
             ) from error
         except ValueError as error:
             raise UserError(f"{folder / name} is damaged ({error}). Run the recipe again.") from error
@@ -68,10 +68,13 @@ def main() -> None:
     first, rest = parser.parse_known_args()
     recipe, result = load_run(first.run)
     command = tyro.cli(
-        Command, default=Command(recipe.evaluation), args=rest, prog=f"python -m da_toolkit.evaluate {first.run}"
+        Command,
+        default=Command(recipe.evaluation),
+        args=rest,
+        prog=f"python -m da_toolkit.evaluate {first.run}",
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_network(first.run, recipe).to(device, memory_format=torch.channels_last)
+    model = load_network(first.run, recipe).to(device).to(memory_format=torch.channels_last)
     data = recipe.target.build(command.split, command.data_root)
     confusion = evaluate(model, data, command.evaluation, recipe.target.size, device)
     scores = {p.name: score(confusion, p).to_json() for p in protocols_for(data.label_space)}

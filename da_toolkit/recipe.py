@@ -122,7 +122,7 @@ def _rebuilt(value: Any) -> Any:
     if not module.startswith("da_toolkit."):
         raise ValueError(f"{value['class']} is not one of da_toolkit's settings classes")
     kind = getattr(importlib.import_module(module), name)
-    if not dataclasses.is_dataclass(kind):
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise TypeError(f"{value['class']} is not a settings class")
     settings = {key: _rebuilt(item) for key, item in value.items() if key != "class"}
     for key in _PATHS & settings.keys():

@@ -52,7 +52,10 @@ def main() -> None:
     if first.demo:
         recipe = demo_version(recipe)
     command = tyro.cli(
-        Command, default=Command(recipe, Runtime()), args=rest, prog=f"python -m da_toolkit.run {first.recipe}"
+        Command,
+        default=Command(recipe, Runtime()),
+        args=rest,
+        prog=f"python -m da_toolkit.run {first.recipe}",
     )
     session = Session(path.stem, command.recipe, command.runtime)
     if first.check:

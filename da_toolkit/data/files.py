@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -12,6 +13,7 @@ from da_toolkit.data.encodings import RawClasses, lookup_table
 from da_toolkit.data.labels import LabelSpace
 from da_toolkit.errors import UserError
 
+T = TypeVar("T")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -44,7 +46,7 @@ def read_ids(path: Path) -> np.ndarray:
     return ids
 
 
-def _read(path: Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def _read(path: Path, convert: Callable[[Image.Image], T]) -> T:
     try:
         with Image.open(path) as picture:
             return convert(picture)
@@ -52,8 +54,8 @@ def _read(path: Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarra
         raise UserError(f"The file {path} does not exist any more. Restore it or remove its pair.") from error
     except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UserError(
-            f"The file {path} cannot be read as an image ({error}): it is truncated or damaged. Copy it again from "
-            "the data set, or remove it with its pair; `python -m da_toolkit.prepare check RECIPE` lists all such files."
+            f"The file {path} cannot be read as an image ({error}): it is truncated or damaged. Copy it again from the "
+            "data set, or remove it with its pair; `python -m da_toolkit.prepare check RECIPE` lists all such files."
         ) from error
 
 
@@ -117,8 +119,7 @@ class FileDomainData(DomainData):
                 f"define (ids: {valid}). Is it the id file, not a coloured or train-id one? Set the domain's `root` "
                 "to the right files, or use `Folder` with a label table of your own."
             )
-        with Image.open(pair.image) as picture:  # the header only
-            size = (picture.height, picture.width)
+        size = _read(pair.image, lambda picture: (picture.height, picture.width))  # reads the header only
         ids = self.fit_label(pair.key, ids, size)
         if ids.shape != size:
             raise UserError(

@@ -55,8 +55,8 @@ class Folder(Domain):
         strange = sorted({str(name) for name in ids.values() if name is not None and name not in space.classes})
         if strange or not all(0 <= raw < 65536 for raw in ids) or len(space.palette) != len(space):
             raise UserError(
-                f"Folder: the label table {self.table} must map ids 0..65535 to names in its classes, with one colour a "
-                f"class; not in the classes: {', '.join(strange) or 'none'}; classes: {', '.join(space.classes)}."
+                f"Folder: the label table {self.table} must map ids 0..65535 to names in its classes, with one colour "
+                f"a class; not in the classes: {', '.join(strange) or 'none'}; classes: {', '.join(space.classes)}."
             )
         return space, ids
 

@@ -44,7 +44,12 @@ class Samples(Dataset):
     """Augmented (image, label, index) of a domain; labels are read only where `with_labels` says so."""
 
     def __init__(
-        self, data: DomainData, size: tuple[int, int], augmentation: Augmentation, with_labels: bool, seed: int
+        self,
+        data: DomainData,
+        size: tuple[int, int],
+        augmentation: Augmentation,
+        with_labels: bool,
+        seed: int,
     ) -> None:
         self.data, self.with_labels, self.seed = data, with_labels, seed
         self.pipeline = augmentation.build(size)

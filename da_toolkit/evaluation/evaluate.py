@@ -1,22 +1,23 @@
 """Score a network on a labelled split, at the labels' full resolution."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from itertools import groupby
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Evaluation, predict
-from da_toolkit.evaluation.metrics import confusion_matrix
+from da_toolkit.evaluation.metrics import ConfusionMatrix
 from da_toolkit.models.segmenter import Segmenter
 
-_AHEAD = 2  # threads that read the next images while the network works
+# Threads that read and resize the next images while the network works; OpenCV and PIL drop the GIL.
+_READERS = 4
 
 
 @torch.inference_mode()
@@ -29,61 +30,113 @@ def evaluate(
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     rank: int = 0,
     world: int = 1,
-    reduce: Callable[[Tensor], Tensor] = lambda counts: counts,
+    reduce: Callable[[Tensor], Tensor] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Confusion matrix int64 [C,C] of the split on the device; the model's training mode is left as it was.
+    """Confusion matrix int64 [C,C] of the split on the device, rows = label, columns = prediction.
+
+    Every module's training mode is left as it was. Each image is scored once, whatever the number of ranks.
 
     Args:
+        model: on `device`, with as many classes as the data's label space.
         size: (height, width) of the network's input, unless `settings.size` names another.
-        rank, world: this process scores every `world`-th image, so shards may be uneven.
-        reduce: sums the matrix over processes.
+        autocast: enters the precision in which the network runs; logits are upsampled in float32.
+        rank, world: this process scores every `world`-th image from `rank` on; shards may be uneven.
+        reduce: sums a tensor over all ranks; called exactly once.
+        progress: told (images done, images in all) of this process after each batch.
 
     Raises:
-        UserError: the split has no labels.
+        UserError: the split has no labels, or the network has another number of classes.
     """
     if not data.has_labels:
         raise UserError(
-            f"{data.name} {data.split} has no labels to score against. Add its annotations, or evaluate another split."
+            f"{data.name} {data.split} has no labels to score against. "
+            "Add its annotations, or evaluate another split."
         )
-    was_training = model.training
-    model.eval()
-    classes = len(data.label_space)
-    confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+    if model.num_classes != len(data.label_space):
+        raise UserError(
+            f"The network decides between {model.num_classes} classes, but {data.name} {data.split} is "
+            f"labelled in {data.label_space.name} with {len(data.label_space)}. Set the domain's `labels` "
+            "to the label space that the network was trained in."
+        )
     indices = range(len(data))[: settings.images][rank::world]
-    for images, labels in _batches(data, indices, settings.size or size, settings.batch_size):
-        with autocast():
-            decided = predict(model, to_input(images, device), settings, labels.shape[1:])
-        confusion += confusion_matrix(decided, torch.from_numpy(labels).to(device), classes)
-    model.train(was_training)
-    return reduce(confusion)
+    confusion = ConfusionMatrix(len(data.label_space), device)
+    done = 0
+    with evaluating(model):
+        for images, labels in _batches(data, indices, settings.size or size, settings.batch_size):
+            with autocast():
+                classes = predict(model, to_input(images, device), settings, labels.shape[1:])
+            confusion.update(classes, torch.from_numpy(labels).to(device))
+            done += len(images)
+            if progress is not None:
+                progress(done, len(indices))
+    return confusion.total(reduce)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in `eval` mode; afterwards each module's own mode again, frozen batch-norms included."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def to_input(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 [B,H,W,3] -> the network's input, float [B,3,H,W] 0..1 in channels-last memory."""
+    """uint8 RGB [B,H,W,3] -> the network's input, float32 [B,3,H,W] 0..1 in channels-last memory."""
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bicubic as in training; area averaging for shrinking by more than half, where bicubic would alias."""
+    """uint8 [H,W,3] -> [*size,3].
+
+    Bilinear down to half the size, where every pixel still counts (at exactly half it is the 2x2 mean). Below
+    half it would skip pixels and alias, so there each result is the mean of the area it covers.
+    """
     if image.shape[:2] == size:
         return image
-    shrinks = image.shape[0] > 2 * size[0] or image.shape[1] > 2 * size[1]
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    aliases = image.shape[0] > 2 * size[0] or image.shape[1] > 2 * size[1]
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if aliases else cv2.INTER_LINEAR)
 
 
 def _batches(
-    data: DomainData, indices: range, size: tuple[int, int], batch_size: int
+    data: DomainData, indices: Sequence[int], size: tuple[int, int], batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images [B,h,w,3] and labels [B,H,W] of equal label size, read ahead by threads."""
+    """Images uint8 [B,*size,3], labels uint8 [B,H,W]; a batch ends early where the labels' size changes."""
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for image, label in _read_ahead(data, indices, size, batch_size + _READERS):
+        if images and label.shape != labels[0].shape:
+            yield np.stack(images), np.stack(labels)
+            images, labels = [], []
+        images.append(image)
+        labels.append(label)
+        if len(images) == batch_size:
+            yield np.stack(images), np.stack(labels)
+            images, labels = [], []
+    if images:
+        yield np.stack(images), np.stack(labels)
+
+
+def _read_ahead(
+    data: DomainData, indices: Sequence[int], size: tuple[int, int], ahead: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Samples in order, at most `ahead` of them read in advance, so memory does not grow with the split."""
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         return resized(data.image(index), size), data.label(index)
 
-    with ThreadPoolExecutor(_AHEAD) as pool:
-        for start in range(0, len(indices), batch_size * _AHEAD):
-            chunk = pool.map(read, indices[start : start + batch_size * _AHEAD])
-            for _, group in groupby(chunk, key=lambda sample: sample[1].shape):
-                same = list(group)
-                for first in range(0, len(same), batch_size):
-                    part = same[first : first + batch_size]
-                    yield np.stack([image for image, _ in part]), np.stack([label for _, label in part])
+    waiting: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+    pool = ThreadPoolExecutor(_READERS)
+    try:
+        for index in indices:
+            waiting.append(pool.submit(read, index))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,8 +1,10 @@
 """From images to class decisions at full resolution: one view, flips and scales, or a sliding window."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,88 +16,129 @@ from da_toolkit.models.segmenter import Segmenter
 class Evaluation:
     """How and how often a network is scored."""
 
-    every: int = 0
-    """Steps between evaluations while training; 0 = only at the end."""
     size: tuple[int, int] | None = None
-    """Height and width that images are brought to before the network; by default the target's size."""
+    """Height and width that images are brought to before the network; by default the target's own."""
     flip: bool = False
     """Average with the mirrored image's probabilities."""
     scales: tuple[float, ...] = (1.0,)
     """Average the probabilities over these zooms of `size`."""
     window: tuple[int, int] | None = None
-    """Height and width of a sliding window; by default the whole image at once."""
+    """Height and width of a sliding window on the resized image; by default the whole image at once."""
     stride: tuple[int, int] | None = None
     """Step of the window; by default two thirds of it."""
     batch_size: int = 4
+    """Images a forward pass."""
+    every: int = 0
+    """Steps between evaluations while training; 0 = only at the end."""
     images: int | None = None
     """Score only the first images; by default all."""
 
     def __post_init__(self) -> None:
-        if self.every < 0 or self.batch_size < 1 or (self.images is not None and self.images < 1):
-            raise UserError("evaluation: `every` is 0 or more, `batch_size` and `images` at least 1.")
-        if not self.scales or min(self.scales) <= 0:
-            raise UserError(f"evaluation.scales are positive zooms such as 0.75 1.0 1.25, got {self.scales}.")
+        for name, least in (("batch_size", 1), ("every", 0), ("images", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"evaluation.{name} must be at least {least}, got {value}.")
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
+            raise UserError(
+                f"evaluation.scales must be positive zooms such as 0.75 1.0 1.25, got {self.scales}."
+            )
         for name in ("size", "window", "stride"):
             value = getattr(self, name)
-            if value is not None and min(value) < 1:
-                raise UserError(f"evaluation.{name} is (height, width) in pixels, got {value}.")
-        if self.stride is not None and self.window is None:
-            raise UserError("evaluation.stride needs evaluation.window: set the window's height and width too.")
-        if self.stride and self.window and (self.stride[0] > self.window[0] or self.stride[1] > self.window[1]):
+            if value is not None and (len(value) != 2 or min(value) < 1):
+                raise UserError(
+                    f"evaluation.{name} must be height and width in pixels, each 1 or more, got {value}."
+                )
+        if self.stride and not self.window:
             raise UserError(
-                f"evaluation.stride {self.stride} is larger than the window {self.window}: it would skip pixels."
+                "evaluation.stride needs evaluation.window: set the window's height and width too."
+            )
+        if (
+            self.stride
+            and self.window
+            and any(step > side for step, side in zip(self.stride, self.window, strict=True))
+        ):
+            raise UserError(
+                f"evaluation.stride {self.stride} must not exceed evaluation.window {self.window}: "
+                "pixels between the windows would be left out."
             )
 
 
-def predict(model: Segmenter, images: Tensor, settings: Evaluation, out: tuple[int, int]) -> Tensor:
-    """Classes int64 [B,*out] of images [B,3,H,W] (float RGB 0..1): the argmax at resolution `out`."""
-    if settings.scales == (1.0,) and not settings.flip:
-        return _logits(model, images, settings, out).argmax(1)
-    return predict_probabilities(model, images, settings, out).argmax(1)
+def predict(model: Segmenter, images: Tensor, settings: Evaluation, out_size: tuple[int, int]) -> Tensor:
+    """Classes int64 [B,*out_size], 0..C-1, decided at resolution `out_size`.
+
+    A single view takes the argmax of its logits, which is that of its probabilities. It is upsampled image by
+    image: 19 classes at 2048x1024 are 160 MB each.
+
+    Args:
+        images: float RGB [B,3,H,W], 0..1, at the network's input size; the model in `eval` mode.
+        out_size: the labels' (height, width).
+    """
+    if len(settings.scales) == 1 and not settings.flip:
+        view, _ = next(_views(images, settings))
+        return torch.cat(
+            [_upsampled(part, out_size).argmax(1) for part in _logits(model, view, settings).split(1)]
+        )
+    return predict_probabilities(model, images, settings, out_size).argmax(1)
 
 
-def predict_probabilities(model: Segmenter, images: Tensor, settings: Evaluation, out: tuple[int, int]) -> Tensor:
-    """Mean class probabilities float32 [B,C,*out] over all scales and flips."""
-    views = list(_views(images, settings))
+def predict_probabilities(
+    model: Segmenter, images: Tensor, settings: Evaluation, out_size: tuple[int, int]
+) -> Tensor:
+    """Class probabilities float32 [B,C,*out_size], 0..1, the mean over all scales and flips.
+
+    Each view's logits are upsampled first (bilinear, corners not aligned), then turned into probabilities.
+    Where windows overlap, their logits are averaged.
+
+    Args:
+        images: float RGB [B,3,H,W], 0..1, at the network's input size; the model in `eval` mode.
+        out_size: the labels' (height, width).
+    """
     total: Tensor | None = None
-    for view, flipped in views:
-        probabilities = _logits(model, view, settings, out).softmax(1)
-        probabilities = probabilities.flip(3) if flipped else probabilities
-        total = probabilities if total is None else total + probabilities
-    assert total is not None
-    return total / len(views)
+    for view, mirrored in _views(images, settings):
+        probabilities = _upsampled(_logits(model, view, settings), out_size).softmax(1)
+        probabilities = probabilities.flip(3) if mirrored else probabilities
+        total = probabilities if total is None else total.add_(probabilities)
+    assert total is not None  # `Evaluation` has at least one scale
+    return total.div_(len(settings.scales) * (2 if settings.flip else 1))
 
 
 def _views(images: Tensor, settings: Evaluation) -> Iterator[tuple[Tensor, bool]]:
     for scale in settings.scales:
-        size = [round(side * scale) for side in images.shape[2:]]
-        view = images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", antialias=scale < 1)
+        size = [max(1, round(side * scale)) for side in images.shape[2:]]
+        # Antialias: plain bilinear skips pixels when it shrinks by more than half.
+        view = (
+            images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", antialias=scale < 1)
+        )
         yield view, False
         if settings.flip:
             yield view.flip(3), True
 
 
-def _logits(model: Segmenter, images: Tensor, settings: Evaluation, out: tuple[int, int]) -> Tensor:
-    """float32 [B,C,*out] logits; windows are averaged where they overlap."""
+def _upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    # float32 first: half precision has too few digits to interpolate between near-ties.
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+
+
+def _logits(model: Segmenter, images: Tensor, settings: Evaluation) -> Tensor:
+    """[B,C,h,w] of the whole images, or [B,C,H,W] put together from windows."""
     if settings.window is None:
-        return F.interpolate(model(images).logits.float(), size=out, mode="bilinear")
-    size = images.shape[2:]
-    window = [min(side, limit) for side, limit in zip(settings.window, size, strict=True)]
-    stride = settings.stride or tuple(max(1, side * 2 // 3) for side in window)
-    total = counts = None
-    for top in _starts(size[0], window[0], stride[0]):
-        for left in _starts(size[1], window[1], stride[1]):
+        return model(images).logits
+    height, width = images.shape[2:]
+    window = (min(settings.window[0], height), min(settings.window[1], width))
+    stride = settings.stride or (max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3))
+    counts = images.new_zeros(1, 1, height, width)
+    total: Tensor | None = None
+    for top in _starts(height, window[0], stride[0]):
+        for left in _starts(width, window[1], stride[1]):
             place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
-            part = F.interpolate(model(images[place]).logits.float(), size=window, mode="bilinear")
-            if total is None or counts is None:
-                total = part.new_zeros(*part.shape[:2], *size)
-                counts = part.new_zeros(1, 1, *size)
+            part = _upsampled(model(images[place]).logits, window)
+            total = part.new_zeros(*part.shape[:2], height, width) if total is None else total
             total[place] += part
             counts[place] += 1
-    assert total is not None and counts is not None
-    return F.interpolate(total / counts, size=out, mode="bilinear")
+    assert total is not None  # `_starts` is never empty
+    return total / counts
 
 
 def _starts(length: int, window: int, stride: int) -> list[int]:
     """Offsets that cover `length`; the last window ends at the border."""
-    return sorted({*range(0, length - window, stride), length - window})
+    return [*range(0, length - window, stride), length - window]

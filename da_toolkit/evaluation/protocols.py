@@ -1,19 +1,19 @@
 """Scoring protocols: which classes of a label space the mean IoU is taken over."""
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from da_toolkit.data.labels import CAMVID11, CITYSCAPES19, SYNTHIA16, LabelSpace
 from da_toolkit.errors import unknown_name
-from da_toolkit.evaluation.metrics import iou_per_class, pixel_accuracy
+from da_toolkit.evaluation.metrics import iou, pixel_accuracy
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Mean IoU over the `scored` classes of the confusion matrix of the whole label space."""
+    """Mean IoU over the `scored` classes, read from the confusion matrix of the whole label space."""
 
     name: str
     label_space: LabelSpace
@@ -22,15 +22,28 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Scores:
-    """Percent, 0..100; none where a class occurs in neither labels nor predictions."""
+    """Scores in percent, 0..100."""
 
     protocol: str
     miou: float
+    """Mean over the scored classes that occur; nan if none does."""
     per_class: dict[str, float | None]
+    """IoU of the scored classes; none where a class occurs in neither labels nor predictions."""
     pixel_accuracy: float
+    """Over all labelled pixels of the label space, scored classes or not; nan without any."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values; nan becomes none, because JSON has no nan."""
+        return {
+            "protocol": self.protocol,
+            "miou": _known(self.miou),
+            "per_class": dict(self.per_class),
+            "pixel_accuracy": _known(self.pixel_accuracy),
+        }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _protocol(name: str, space: LabelSpace, without: tuple[str, ...] = ()) -> Protocol:
@@ -42,7 +55,7 @@ PROTOCOLS = {
     for protocol in (
         _protocol("cityscapes19", CITYSCAPES19),
         _protocol("synthia16", SYNTHIA16),
-        # The 13-class score is read from the 16-class model: its pixels of the other three still count as errors.
+        # Read from the 16-class model, as papers do: pixels of the other three still count as errors.
         _protocol("synthia13", SYNTHIA16, without=("wall", "fence", "pole")),
         _protocol("camvid10", CAMVID11, without=("bicyclist",)),
         _protocol("camvid11", CAMVID11),
@@ -59,14 +72,29 @@ def protocol(name: str) -> Protocol:
 
 def protocols_for(space: LabelSpace) -> list[Protocol]:
     """Every protocol on that label space, the main one first; a user's own space is scored whole."""
-    named = [p for p in PROTOCOLS.values() if p.label_space == space]
+    named = [candidate for candidate in PROTOCOLS.values() if candidate.label_space == space]
     return named or [_protocol(space.name, space)]
 
 
 def score(confusion: Tensor, protocol: Protocol) -> Scores:
-    """Scores of an int64 [C,C] confusion matrix over the protocol's label space."""
-    ious = dict(zip(protocol.label_space.classes, 100 * iou_per_class(confusion), strict=True))
-    scored = {name: None if np.isnan(ious[name]) else float(ious[name]) for name in protocol.scored}
-    values = [value for value in scored.values() if value is not None]
-    miou = float(np.mean(values)) if values else float("nan")
-    return Scores(protocol.name, miou, scored, 100 * pixel_accuracy(confusion))
+    """Scores of a split.
+
+    Args:
+        confusion: int64 [C,C] over the protocol's whole label space, rows = label, columns = prediction.
+        protocol: which classes count.
+
+    Raises:
+        ValueError: the matrix belongs to another number of classes.
+    """
+    classes = protocol.label_space.classes
+    if confusion.shape != (len(classes), len(classes)):
+        raise ValueError(f"{protocol.name} reads a {len(classes)}-class matrix, got {tuple(confusion.shape)}")
+    ious = dict(zip(classes, iou(confusion).tolist(), strict=True))
+    # Summed one by one and scaled last, as cityscapesScripts does: numpy's mean differs in the last digit.
+    found = [ious[name] for name in protocol.scored if not math.isnan(ious[name])]
+    return Scores(
+        protocol=protocol.name,
+        miou=100 * (sum(found) / len(found)) if found else math.nan,
+        per_class={name: None if math.isnan(ious[name]) else 100 * ious[name] for name in protocol.scored},
+        pixel_accuracy=100 * pixel_accuracy(confusion),
+    )

@@ -1,6 +1,7 @@
 """Backbones: any timm network as a pyramid of feature maps, with weights from timm, a file or a package."""
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -27,11 +28,15 @@ def build_backbone(name: str, output_stride: int, weights: str) -> nn.Module:
     """
     if not timm.is_model(name):
         raise unknown_name("backbone", name, timm.list_models())
-    settings = {"features_only": True, "output_stride": output_stride}
+    settings: dict[str, Any] = {"features_only": True, "output_stride": output_stride}
     if weights != "timm":
         backbone = timm.create_model(name, pretrained=False, **settings)
         if weights != "none":
-            _load(backbone, name, _packaged_state(backbone, name) if weights == "packaged" else _file_state(weights))
+            _load(
+                backbone,
+                name,
+                _packaged_state(backbone, name) if weights == "packaged" else _file_state(weights),
+            )
         return backbone
     try:
         return timm.create_model(name, pretrained=True, **settings)

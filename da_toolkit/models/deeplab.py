@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ class DeepLab(Segmenter):
             as AdaptSegNet trains) or "frozen" (statistics fixed too).
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -39,7 +42,7 @@ class DeepLab(Segmenter):
         super().__init__()
         self.backbone, self.head, self.aux = backbone, head, aux
         self.num_classes = num_classes
-        self.feature_channels: int = backbone.feature_info.channels()[-1]  # type: ignore[union-attr,operator]
+        self.feature_channels: int = cast(Any, backbone).feature_info.channels()[-1]
         self.batch_norm = batch_norm
         mean, std = normalization(backbone)
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
@@ -75,12 +78,11 @@ class ASPPSum(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, dilations: Sequence[int]) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            nn.Conv2d(channels, num_classes, 3, padding=rate, dilation=rate) for rate in dilations
-        )
-        for branch in self.branches:
-            nn.init.normal_(branch.weight, std=0.01)
-            nn.init.zeros_(branch.bias)
+        convolutions = [nn.Conv2d(channels, num_classes, 3, padding=rate, dilation=rate) for rate in dilations]
+        for convolution in convolutions:
+            nn.init.normal_(convolution.weight, std=0.01)
+            nn.init.constant_(cast(Tensor, convolution.bias), 0)
+        self.branches = nn.ModuleList(convolutions)
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.stack([branch(features) for branch in self.branches]).sum(0)
@@ -111,7 +113,13 @@ class LightV3PlusHead(nn.Module):
     """DeepLab-v3+ decoder (Chen et al., ECCV 2018) with depthwise separable ASPP and a stride-4 skip."""
 
     def __init__(
-        self, channels: list[int], skip: int, num_classes: int, width: int, dilations: Sequence[int], dropout: float
+        self,
+        channels: list[int],
+        skip: int,
+        num_classes: int,
+        width: int,
+        dilations: Sequence[int],
+        dropout: float,
     ) -> None:
         super().__init__()
         self.skip_level = skip
@@ -160,7 +168,7 @@ class DeepLabV2(_DeepLabSettings):
 
     def build(self, num_classes: int) -> DeepLab:
         backbone = build_backbone(self.backbone, self.output_stride, self.weights)
-        channels = backbone.feature_info.channels()  # type: ignore[union-attr,operator]
+        channels = cast(Any, backbone).feature_info.channels()
         head = _Last(ASPPSum(channels[-1], num_classes, self.dilations))
         aux = ASPPSum(channels[-2], num_classes, self.dilations) if self.aux else None
         return DeepLab(backbone, head, num_classes, aux, self.batch_norm)
@@ -183,8 +191,8 @@ class LightDeepLabV3Plus(_DeepLabSettings):
 
     def build(self, num_classes: int) -> DeepLab:
         backbone = build_backbone(self.backbone, self.output_stride, self.weights)
-        info = backbone.feature_info
-        channels, strides = info.channels(), info.reduction()  # type: ignore[union-attr,operator]
+        info = cast(Any, backbone).feature_info
+        channels, strides = info.channels(), info.reduction()
         if 4 not in strides:
             raise UserError(f"model.backbone {self.backbone!r} has no stride-4 level; use DeepLabV2 with it.")
         head = LightV3PlusHead(channels, strides.index(4), num_classes, self.width, self.dilations, self.dropout)

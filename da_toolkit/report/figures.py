@@ -4,62 +4,105 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from da_toolkit.data.labels import LabelSpace
 
-_GAP, _HEADER, _FONT = 6, 26, cv2.FONT_HERSHEY_SIMPLEX
-_PAPER, _INK = (255, 255, 255), (40, 40, 40)
+_MARGIN, _GAP = 16, 6
+_PAPER, _INK, _FAINT = (255, 255, 255), (32, 36, 44), (110, 116, 126)
 
 
-def prediction_grid(images: list[np.ndarray], columns: dict[str, list[np.ndarray]], space: LabelSpace) -> np.ndarray:
-    """One row an image: the image, then each column's train ids in the label space's colours, and a legend.
+def prediction_grid(
+    images: list[np.ndarray],
+    columns: dict[str, list[np.ndarray]],
+    space: LabelSpace,
+    captions: list[str] | None = None,
+    tile_width: int = 384,
+) -> np.ndarray:
+    """A page with one row an image: the image, then each column's classes in colour; a legend below.
 
     Args:
-        images: uint8 RGB [h,w,3], all of one size.
-        columns: title -> train ids [H,W] an image; drawn at the images' size.
+        images: uint8 RGB [H,W,3], of any sizes.
+        columns: title -> train ids [H',W'] for each image, such as {"source only": ..., "label": ...}; ids
+            are enlarged or shrunk to the tile by nearest neighbour, and 255 (ignored) is black.
+        space: names and colours of the classes.
+        captions: one line of text below each row.
+        tile_width: pixels; a tile's height follows from its image.
 
     Returns:
         uint8 RGB picture.
+
+    Raises:
+        ValueError: there is no image, or a column or `captions` has another number of entries.
     """
-    height, width = images[0].shape[:2]
-    tiles = {"image": images}
-    for title, labels in columns.items():
-        colored = [space.colorize(label) for label in labels]
-        tiles[title] = [cv2.resize(c, (width, height), interpolation=cv2.INTER_NEAREST) for c in colored]
-    total = (width + _GAP) * len(tiles) + _GAP
-    legend = _legend(space, total)
-    rows = len(images)
-    page = np.full((_HEADER + (height + _GAP) * rows + len(legend), total, 3), _PAPER, dtype=np.uint8)
-    for number, (title, pictures) in enumerate(tiles.items()):
-        left = _GAP + number * (width + _GAP)
-        cv2.putText(page, title, (left, _HEADER - 8), _FONT, 0.5, _INK, 1, cv2.LINE_AA)
-        for row, picture in enumerate(pictures):
-            top = _HEADER + row * (height + _GAP)
-            page[top : top + height, left : left + width] = picture
-    page[-len(legend) :] = legend
-    return page
+    if not images:
+        raise ValueError("a prediction grid needs at least one image")
+    counts = {title: len(labels) for title, labels in columns.items()}
+    counts |= {"captions": len(captions)} if captions is not None else {}
+    for title, count in counts.items():
+        if count != len(images):
+            raise ValueError(f"{title!r} has {count} entries for {len(images)} images")
+    title_size, text_size = max(12, tile_width // 22), max(10, tile_width // 30)
+    line = 2 * text_size if captions is not None else 0
+    titles = ["image", *columns]
+    heights = [max(1, round(tile_width * image.shape[0] / image.shape[1])) for image in images]
+    width = 2 * _MARGIN + len(titles) * (tile_width + _GAP) - _GAP
+    header = _MARGIN + 2 * title_size
+    legend = _Legend(space, width, text_size)
+    page = Image.new(
+        "RGB", (width, header + sum(heights) + len(images) * (_GAP + line) + legend.height), _PAPER
+    )
+    draw = ImageDraw.Draw(page)
+    lefts = [_MARGIN + number * (tile_width + _GAP) for number in range(len(titles))]
+    for left, title in zip(lefts, titles, strict=True):
+        position = (left + tile_width // 2, header - title_size)
+        draw.text(position, title, _INK, ImageFont.load_default(title_size), anchor="mm")
+    top = header
+    for row, (image, height) in enumerate(zip(images, heights, strict=True)):
+        size = (tile_width, height)
+        shrinks = image.shape[1] > tile_width
+        page.paste(
+            Image.fromarray(
+                cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            ),
+            (lefts[0], top),
+        )
+        for left, labels in zip(lefts[1:], columns.values(), strict=True):
+            tile = cv2.resize(space.colorize(labels[row]), size, interpolation=cv2.INTER_NEAREST)
+            page.paste(Image.fromarray(tile), (left, top))
+        if captions is not None:
+            position = (_MARGIN, top + height + line // 2)
+            draw.text(position, captions[row], _FAINT, ImageFont.load_default(text_size), anchor="lm")
+        top += height + line + _GAP
+    legend.draw(draw, top)
+    return np.asarray(page)
 
 
-def _legend(space: LabelSpace, width: int) -> np.ndarray:
-    """Colour patches with class names, broken into lines that fit `width`."""
-    places, left, top, line = [], _GAP, 4, 20
-    for name, color in zip(space.classes, space.palette, strict=True):
-        needed = 20 + cv2.getTextSize(name, _FONT, 0.4, 1)[0][0] + 10
-        if left + needed > width and left > _GAP:
-            left, top = _GAP, top + line
-        places.append((name, color, left, top))
-        left += needed
-    strip = np.full((top + line, width, 3), _PAPER, dtype=np.uint8)
-    for name, color, x, y in places:
-        strip[y : y + 14, x : x + 14] = color
-        cv2.putText(strip, name, (x + 20, y + 12), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
-    return strip
+class _Legend:
+    """Colour patches with class names, in lines that fit the page."""
+
+    def __init__(self, space: LabelSpace, width: int, text_size: int) -> None:
+        self.font = ImageFont.load_default(text_size)
+        self.patch = round(1.2 * text_size)
+        self.places: list[tuple[str, tuple[int, int, int], int, int]] = []
+        left, top = _MARGIN, _MARGIN
+        entries = [*zip(space.classes, space.palette, strict=True), ("ignored", (0, 0, 0))]
+        for name, color in entries:
+            needed = round(self.patch * 1.5 + self.font.getlength(name) + 1.5 * text_size)
+            if left + needed > width and left > _MARGIN:
+                left, top = _MARGIN, top + 2 * text_size
+            self.places.append((name, color, left, top))
+            left += needed
+        self.height = top + self.patch + _MARGIN
+
+    def draw(self, draw: ImageDraw.ImageDraw, top: int) -> None:
+        for name, color, x, y in self.places:
+            box = (x, top + y, x + self.patch, top + y + self.patch)
+            draw.rounded_rectangle(box, radius=self.patch // 5, fill=color)
+            draw.text((x + 1.5 * self.patch, top + y + self.patch / 2), name, _INK, self.font, anchor="lm")
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:
-    """Write a uint8 RGB picture. Raises OSError if the file cannot be written."""
+    """Write a uint8 RGB picture [H,W,3], making its folder. Raises OSError if the file cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, encoded = cv2.imencode(".png", picture[..., ::-1])
-    if not done:
-        raise OSError(f"{path} could not be encoded")
-    path.write_bytes(encoded.tobytes())
+    Image.fromarray(picture).save(path, format="PNG")

@@ -6,14 +6,17 @@ from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 class TrainingProgress(Protocol):
-    """Shows a run of `total` steps."""
+    """Shows a run of `total` optimiser steps."""
 
     def stage(self, name: str) -> None:
         """A stage begins."""
+
+    def advance(self, step: int) -> None:
+        """`step` steps are done; cheap enough for every step and reads nothing from the device."""
 
     def report(self, step: int, losses: dict[str, float], images_per_second: float) -> None:
         """Mean losses since the last report."""
@@ -24,7 +27,26 @@ class TrainingProgress(Protocol):
     def note(self, text: str) -> None:
         """A line for the reader."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Leave the terminal as it was; may be called twice."""
+
+
+class _Pace:
+    """Time left, from the steps since the first one seen: a resumed run did not do the earlier ones."""
+
+    def __init__(self, total: int, clock: Callable[[], float]) -> None:
+        self.total, self.clock = total, clock
+        self.begin: tuple[int, float] | None = None
+
+    def left(self, step: int) -> str:
+        """Hours, minutes and seconds to `total`, or "?" at the first step seen."""
+        now = self.clock()
+        if self.begin is None:
+            self.begin = step, now
+        first, started = self.begin
+        if step <= first:
+            return "0:00:00" if step >= self.total else "?"
+        return str(timedelta(seconds=round((now - started) / (step - first) * (self.total - step))))
 
 
 def _shown(losses: dict[str, float]) -> str:
@@ -37,18 +59,18 @@ class PlainProgress:
     def __init__(
         self, total: int, write: Callable[[str], None] = print, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.total, self.write, self.clock = total, write, clock
-        self.started, self.first = clock(), 0
+        self.total, self.write, self.pace = total, write, _Pace(total, clock)
         self.name, self.miou = "", ""
 
     def stage(self, name: str) -> None:
         self.name = name
         self.write(f"stage {name}")
 
+    def advance(self, step: int) -> None:
+        self.pace.left(step)
+
     def report(self, step: int, losses: dict[str, float], images_per_second: float) -> None:
-        left = (self.clock() - self.started) / max(1, step - self.first) * (self.total - step)
-        eta = timedelta(seconds=round(left))
-        rate = f"{images_per_second:.1f} images/s"
+        rate, eta = f"{images_per_second:.1f} images/s", self.pace.left(step)
         self.write(f"step {step}/{self.total} [{self.name}] {_shown(losses)} | {rate} | ETA {eta}{self.miou}")
 
     def score(self, miou: float) -> None:
@@ -62,34 +84,37 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """A bar with losses, images/s, ETA and the last mIoU."""
+    """A bar with stage, losses, images/s, time left and the last mIoU."""
 
-    def __init__(self, total: int, console: Console) -> None:
+    def __init__(self, total: int, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        # markup=False: a loss or stage named "[x]" is text, not a style
         self.bar = Progress(
-            TextColumn("[bold]{task.fields[stage]}"),
+            TextColumn("{task.fields[stage]}", style="bold", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("ETA {task.fields[eta]}", markup=False),
+            TextColumn("{task.fields[status]}{task.fields[miou]}", markup=False),
             console=console,
         )
-        self.task = self.bar.add_task("train", total=total, stage="", status="")
-        self.miou = ""
+        self.pace = _Pace(total, clock)
+        self.task = self.bar.add_task("train", total=total, stage="", eta="?", status="", miou="")
         self.bar.start()
 
     def stage(self, name: str) -> None:
         self.bar.update(self.task, stage=name)
 
+    def advance(self, step: int) -> None:
+        self.bar.update(self.task, completed=step, eta=self.pace.left(step))
+
     def report(self, step: int, losses: dict[str, float], images_per_second: float) -> None:
-        self.bar.update(
-            self.task, completed=step, status=f"{_shown(losses)}  {images_per_second:.1f} images/s{self.miou}"
-        )
+        self.bar.update(self.task, status=f"{_shown(losses)}  {images_per_second:.1f} images/s")
+        self.advance(step)
 
     def score(self, miou: float) -> None:
-        self.miou = f"  mIoU {miou:.1f}"
+        self.bar.update(self.task, miou=f"  mIoU {miou:.1f}")
 
     def note(self, text: str) -> None:
-        self.bar.console.print(text)
+        self.bar.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
         self.bar.stop()
@@ -100,4 +125,5 @@ def make_progress(total: int, console: Console | None = None) -> TrainingProgres
     console = console or Console()
     if console.is_terminal:
         return LiveProgress(total, console)
-    return PlainProgress(total, lambda text: print(text, flush=True))
+    file = console.file
+    return PlainProgress(total, lambda text: print(text, file=file, flush=True))

@@ -4,7 +4,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -13,15 +13,16 @@ from safetensors.torch import save_file
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.errors import UserError
-from da_toolkit.evaluation.evaluate import evaluate, resized, to_input
+from da_toolkit.evaluation.evaluate import evaluate, evaluating, resized, to_input
 from da_toolkit.evaluation.inference import predict
 from da_toolkit.evaluation.protocols import Scores, protocols_for, score
+from da_toolkit.models.segmenter import Segmenter
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.report.figures import prediction_grid, save_png
 from da_toolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from da_toolkit.training.progress import make_progress
 from da_toolkit.training.provenance import environment, peak_memory_mb, write_json
-from da_toolkit.training.tracking import MetricsFile, NoTracker, make_tracker
+from da_toolkit.training.tracking import MetricsFile, NoTracker, Tracker, make_tracker
 from da_toolkit.training.trainer import Trainer
 
 PICTURES = 4
@@ -73,7 +74,11 @@ class Session:
     def open_data(self) -> tuple[DomainData, DomainData, DomainData]:
         """Source train, target train and target val images. Raises `UserError` for whatever is missing."""
         recipe, root = self.recipe, self.runtime.data_root
-        data = recipe.source.build("train", root), recipe.target.build("train", root), recipe.target.build("val", root)
+        data = (
+            recipe.source.build("train", root),
+            recipe.target.build("train", root),
+            recipe.target.build("val", root),
+        )
         if recipe.method.reads.source and not data[0].has_labels:
             raise UserError(f"The source {data[0].name} has no labels to train on.")
         if recipe.method.reads.target_labels and not data[1].has_labels:
@@ -135,22 +140,26 @@ class Session:
             tracker.finish(status)
 
     def _parameters(self) -> dict[str, Any]:
-        return {**dict(flatten(self.recipe.to_json())), "seed": self.runtime.seed, "precision": self.runtime.precision}
+        return {
+            **dict(flatten(self.recipe.to_json())),
+            "seed": self.runtime.seed,
+            "precision": self.runtime.precision,
+        }
 
-    def _keep(self, result: dict[str, Any], trainer: Trainer, tracker: Any) -> None:
+    def _keep(self, result: dict[str, Any], trainer: Trainer, tracker: Tracker) -> None:
         weights = {name: tensor.contiguous() for name, tensor in trainer.model.state_dict().items()}
         save_file(weights, self.folder / "model.safetensors")
         write_json(self.folder / "result.json", result)
         for name in ("model.safetensors", "result.json", "recipe.json"):
             tracker.artifact(self.folder / name)
         for picture in sorted((self.folder / "pictures").glob("*.png")):
-            tracker.artifact(picture, "pictures")
+            tracker.picture(picture)
 
 
 class _Log:
     """Evaluations, checkpoints and reports while a session trains."""
 
-    def __init__(self, session: Session, trainer: Trainer, val: DomainData, tracker: Any, main: bool) -> None:
+    def __init__(self, session: Session, trainer: Trainer, val: DomainData, tracker: Tracker, main: bool) -> None:
         self.session, self.trainer, self.val, self.tracker, self.main = session, trainer, val, tracker, main
         self.file = MetricsFile(session.folder / "metrics.jsonl")
         self.progress = make_progress(session.recipe.schedule.steps)
@@ -168,6 +177,8 @@ class _Log:
         self.tracker.metrics(values, step)
 
     def after_step(self, step: int) -> None:
+        if self.main:
+            self.progress.advance(step)
         recipe, total = self.session.recipe, self.session.recipe.schedule.steps
         every = recipe.evaluation.every
         if step == total or (every and step % every == 0):
@@ -182,9 +193,16 @@ class _Log:
         fabric = trainer.fabric
         trainer.prepare_evaluation()
         confusion = evaluate(
-            trainer.model, self.val, recipe.evaluation, recipe.target.size, fabric.device, trainer.autocast,
-            fabric.global_rank, fabric.world_size, lambda counts: fabric.all_reduce(counts, reduce_op="sum"),
-        )  # fmt: skip
+            trainer.model,
+            self.val,
+            recipe.evaluation,
+            recipe.target.size,
+            fabric.device,
+            trainer.autocast,
+            fabric.global_rank,
+            fabric.world_size,
+            self._sum,
+        )
         self.last = {p.name: score(confusion, p) for p in protocols_for(self.val.label_space)}
         main_protocol = next(iter(self.last))
         miou = self.last[main_protocol].miou
@@ -197,15 +215,17 @@ class _Log:
             self.picture(step)
             self.progress.score(miou)
 
+    def _sum(self, counts: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.trainer.fabric.all_reduce(counts, reduce_op="sum"))
+
     def picture(self, step: int) -> None:
         """Predictions on the first validation images beside their labels."""
         recipe, val = self.session.recipe, self.val
         indices = range(min(PICTURES, len(val)))
         images = [val.image(index) for index in indices]
-        size = images[0].shape[:2]
         predictions = predict_images(self.trainer.model, images, recipe, self.trainer.fabric.device)
         columns = {"prediction": predictions, "label": [val.label(index) for index in indices]}
-        grid = prediction_grid([resized(image, size) for image in images], columns, val.label_space)
+        grid = prediction_grid(images, columns, val.label_space)
         save_png(self.session.folder / "pictures" / f"step_{step:06d}.png", grid)
 
     def result(self) -> dict[str, Any]:
@@ -232,16 +252,14 @@ def _json(scores: dict[str, Scores]) -> dict[str, Any]:
 
 @torch.inference_mode()
 def predict_images(
-    model: torch.nn.Module, images: list[np.ndarray], recipe: Recipe, device: torch.device
+    model: Segmenter, images: list[np.ndarray], recipe: Recipe, device: torch.device
 ) -> list[np.ndarray]:
     """Train ids uint8 [H,W] of RGB images at their own resolution, as the recipe evaluates them."""
-    was_training = model.training
-    model.eval()
     size = recipe.evaluation.size or recipe.target.size
     decided = []
-    for image in images:
-        batch = to_input(resized(image, size)[None], device)
-        classes = predict(model, batch, recipe.evaluation, image.shape[:2])  # type: ignore[arg-type]
-        decided.append(classes[0].byte().cpu().numpy())
-    model.train(was_training)
+    with evaluating(model):
+        for image in images:
+            batch = to_input(resized(image, size)[None], device)
+            classes = predict(model, batch, recipe.evaluation, image.shape[:2])
+            decided.append(classes[0].byte().cpu().numpy())
     return decided

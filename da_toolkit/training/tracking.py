@@ -1,12 +1,15 @@
-"""Where a run's parameters, metrics and files are sent: MLflow or nowhere; `metrics.jsonl` is always written."""
+"""Where a run's parameters, metrics and files go: MLflow or nowhere; `metrics.jsonl` is always written."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from da_toolkit.errors import UserError
 from da_toolkit.training.provenance import disk_error
+
+SCHEMES = ("http://", "https://", "sqlite:///")
 
 
 class Tracker(Protocol):
@@ -19,13 +22,16 @@ class Tracker(Protocol):
         """Numbers after `step` optimiser steps."""
 
     def table(self, name: str, columns: dict[str, list]) -> None:
-        """A small table, such as IoU per class."""
+        """A small table, such as IoU per class; replaces an earlier one of that name."""
+
+    def picture(self, path: Path) -> None:
+        """Keep a copy of an image file under pictures/."""
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Keep a copy of a file."""
+        """Keep a copy of a file, by default at the top."""
 
     def finish(self, status: str) -> None:
-        """Close the run as "FINISHED", "FAILED" or "KILLED"."""
+        """Close the run as "FINISHED", "FAILED" or "KILLED"; does nothing if it never started."""
 
 
 class NoTracker:
@@ -37,6 +43,8 @@ class NoTracker:
 
     def table(self, name: str, columns: dict[str, list]) -> None: ...
 
+    def picture(self, path: Path) -> None: ...
+
     def artifact(self, path: Path, folder: str = "") -> None: ...
 
     def finish(self, status: str) -> None: ...
@@ -46,8 +54,9 @@ def make_tracker(place: str, runs: Path) -> Tracker:
     """The tracker of `--tracking`.
 
     Args:
-        place: "mlflow" (SQLite file `mlflow.db` in the runs folder), "none", or the URI of an MLflow server or
-            store such as http://127.0.0.1:5000.
+        place: "mlflow" (SQLite file `mlflow.db` in the runs folder, files in `mlartifacts` beside it),
+            "none", the address of an MLflow server such as http://127.0.0.1:5000, or another SQLite file
+            (sqlite:///PATH).
         runs: the folder that holds all runs.
 
     Raises:
@@ -55,10 +64,10 @@ def make_tracker(place: str, runs: Path) -> Tracker:
     """
     if place == "none":
         return NoTracker()
-    if place != "mlflow" and "://" not in place:
+    if place != "mlflow" and not place.startswith(SCHEMES):
         raise UserError(
-            f"--tracking {place!r} is neither 'mlflow', 'none' nor the URI of an MLflow server such as "
-            "http://127.0.0.1:5000."
+            f"--tracking {place!r} is unknown. Valid: 'mlflow' (SQLite in the runs folder), 'none', "
+            "a server's address such as http://127.0.0.1:5000, or sqlite:///PATH."
         )
     from da_toolkit.training.mlflow_tracking import MLflowTracker
 
@@ -66,16 +75,18 @@ def make_tracker(place: str, runs: Path) -> Tracker:
 
 
 class MetricsFile:
-    """Appends one JSON line a report to `metrics.jsonl`."""
+    """Appends one JSON line a report to `metrics.jsonl`: step, time (Unix seconds), then the values."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def write(self, values: dict[str, float], step: int) -> None:
-        """Raises `UserError` naming the folder if the disk refuses."""
-        line = json.dumps({"step": step, "time": round(time.time(), 3), **values})
+        """NaN and infinity become null, as JSON has neither. Raises `UserError` if the disk refuses."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        line = json.dumps({"step": step, "time": round(time.time(), 3), **finite})
         try:
-            with self.path.open("a") as file:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
             raise disk_error(self.path.parent, error) from error

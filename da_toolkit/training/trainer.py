@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -13,7 +13,7 @@ from da_toolkit.data.batch import Batch
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.loader import EpochSampler, Samples, collate, endless_batches
 from da_toolkit.data.transforms import Augmentation
-from da_toolkit.methods.term import BuildContext
+from da_toolkit.methods.term import BuildContext, Term
 from da_toolkit.recipe import Recipe
 from da_toolkit.training.optim import set_learning_rate
 from da_toolkit.training.parallel import average_gradients, broadcast_state
@@ -51,19 +51,23 @@ class Trainer:
         self.reads = recipe.method.reads
         torch.manual_seed(seed)
         space = recipe.source.label_space
-        self.model = recipe.model.build(len(space)).to(fabric.device, memory_format=torch.channels_last)
+        self.model = recipe.model.build(len(space)).to(fabric.device).to(memory_format=torch.channels_last)
         context = BuildContext(space, self.model.feature_channels)
-        self.terms = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
+        self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
+        self.terms = cast(list[Term], list(self.players))
         network = torch.compile(self.model) if compile else self.model
         self.network = self._in_precision(network)
         groups = self.model.parameter_groups(recipe.optimizer.lr, recipe.optimizer.head_multiplier)
         own = {number: term.optimizer() for number, term in enumerate(self.terms)}
-        self.optimizer = fabric.setup_optimizers(recipe.optimizer.build(groups))
-        self.term_optimizers = {k: fabric.setup_optimizers(v) for k, v in own.items() if v is not None}
-        broadcast_state(fabric, self.model, self.terms)
+        self.optimizer = self._set_up(recipe.optimizer.build(groups))
+        self.term_optimizers = {number: self._set_up(o) for number, o in own.items() if o is not None}
+        broadcast_state(fabric, self.model, self.players)
         self.done = 0  # optimiser steps
 
-    def _in_precision(self, network: nn.Module) -> Callable[[Tensor], Any]:
+    def _set_up(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        return cast(torch.optim.Optimizer, self.fabric.setup_optimizers(optimizer))
+
+    def _in_precision(self, network: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         def forward(images: Tensor) -> Any:
             with self.autocast():
                 return network(images)
@@ -97,7 +101,7 @@ class Trainer:
                 meter.restart()
             while self.done < end:
                 self.model.train()
-                self.terms.train()
+                self.players.train()
                 meter.add(self._step(source, target))
                 self.done += 1
                 if self.done % log_every == 0 or self.done == self.recipe.schedule.steps:
@@ -192,7 +196,7 @@ class Trainer:
         return {
             "done": self.done,
             "model": self.model.state_dict(),
-            "terms": self.terms.state_dict(),
+            "terms": self.players.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "term_optimizers": {number: o.state_dict() for number, o in self.term_optimizers.items()},
             "rng": torch.get_rng_state(),
@@ -203,7 +207,7 @@ class Trainer:
         """Continue from `state`."""
         self.done = state["done"]
         self.model.load_state_dict(state["model"])
-        self.terms.load_state_dict(state["terms"])
+        self.players.load_state_dict(state["terms"])
         self.optimizer.load_state_dict(state["optimizer"])
         for number, optimizer in self.term_optimizers.items():
             optimizer.load_state_dict(state["term_optimizers"][number])

@@ -44,7 +44,11 @@ def light(canvas: Canvas, x: float, z: float) -> None:
 
 def sign(canvas: Canvas, x: float, z: float) -> None:
     """A round, square or triangular traffic sign on its pole."""
-    height, color, size = canvas.rng.uniform(2.2, 3.2), canvas.color("traffic sign"), canvas.rng.uniform(0.9, 1.5)
+    height, color, size = (
+        canvas.rng.uniform(2.2, 3.2),
+        canvas.color("traffic sign"),
+        canvas.rng.uniform(0.9, 1.5),
+    )
     canvas.stroke("pole", canvas.color("pole"), (x, 0), (x, height), z, 0.14)
     kind = int(canvas.rng.integers(3))
     if kind == 0:
@@ -103,7 +107,12 @@ def car(canvas: Canvas, x: float, z: float) -> None:
     color = canvas.color("car")
     wide = canvas.rng.random() < 0.35
     width, height = (4.3, 0.75) if wide else (1.8, 0.8)
-    cabin = [(x - 0.36 * width, 0.9), (x + 0.36 * width, 0.9), (x + 0.26 * width, 1.5), (x - 0.26 * width, 1.5)]
+    cabin = [
+        (x - 0.36 * width, 0.9),
+        (x + 0.36 * width, 0.9),
+        (x + 0.26 * width, 1.5),
+        (x - 0.26 * width, 1.5),
+    ]
     canvas.shape("car", _shaded(color, 0.85), cabin, z)
     canvas.box("car", _GLASS, x, 0.98, z, 0.5 * width, 0.38)
     canvas.box("car", color, x, 0.25, z, width, height)

@@ -17,7 +17,13 @@ _SPLITS = {"train": 0, "val": 1, "test": 2}
 _SIDE = 256  # of the noise tile
 _SEGMENTS = ("building", "building", "building", "wall", "fence", "vegetation", "none")
 _CYCLE = 16  # segments until a street repeats itself, out of sight
-_HEIGHTS = {"building": (5.0, 16.0), "wall": (1.8, 3.0), "fence": (1.2, 2.0), "vegetation": (2.0, 6.0), "none": (0, 0)}
+_HEIGHTS = {
+    "building": (5.0, 16.0),
+    "wall": (1.8, 3.0),
+    "fence": (1.2, 2.0),
+    "vegetation": (2.0, 6.0),
+    "none": (0, 0),
+}
 
 
 def render(
@@ -157,7 +163,7 @@ def _photograph(canvas: Canvas) -> np.ndarray:
         columns = (np.arange(canvas.width, dtype=np.float32) * 2 / canvas.width - 1) ** 2
         light = ((1 - style.vignette * (rows[:, None] + columns[None]) / 2) * 256).astype(np.int32)
         grain = canvas.rng.integers(-style.noise, style.noise + 1, image.shape, dtype=np.int16)
-        image = np.clip((image * light[..., None] >> 8) + grain, 0, 255).astype(np.uint8)
+        image = np.clip(((image * light[..., None]) >> 8) + grain, 0, 255).astype(np.uint8)
     return image
 
 

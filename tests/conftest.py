@@ -1,0 +1,98 @@
+"""Shared pieces: a toy domain in memory, a tiny network, and a cache of streets frames for the whole session."""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the helpers that tests import by name
+from da_toolkit.data.domain import DomainData
+from da_toolkit.data.labels import CITYSCAPES19
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _streets_cache(tmp_path_factory):
+    """Frames are rendered into a folder of the test session's own."""
+    os.environ["DA_TOOLKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    torch.set_num_threads(2)
+
+
+class ToyData(DomainData):
+    """Bands of classes with one colour each: learnable in a few steps, and labels can be forbidden."""
+
+    def __init__(self, count=6, size=(64, 96), seed=0, shift=0, forbid_labels=False, space=CITYSCAPES19):
+        super().__init__("Toy", "train", space, has_labels=True)
+        self.count, self.size, self.seed, self.shift, self.forbid = count, size, seed, shift, forbid_labels
+
+    def __len__(self):
+        return self.count
+
+    def key(self, index):
+        return f"toy_{index}"
+
+    def label(self, index):
+        if self.forbid:
+            raise AssertionError("target labels were read")
+        return self._label(index)
+
+    def _label(self, index):
+        edges = np.random.default_rng((self.seed, index)).integers(8, 56, 2)
+        label = np.zeros(self.size, np.uint8)
+        label[min(edges) :] = 2
+        label[max(edges) :] = 10
+        return label
+
+    def image(self, index):
+        noise = np.random.default_rng((self.seed, index, 1)).integers(-20, 20, (*self.size, 3))
+        colors = np.zeros((19, 3), int)
+        colors[[0, 2, 10]] = [[200, 40, 40], [40, 200, 40], [40, 40, 200]]
+        return np.clip(colors[self._label(index)] + noise + self.shift, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def toy():
+    return ToyData
+
+
+@pytest.fixture
+def tiny_recipe():
+    """Function: a recipe around a method, with a network of well under 1 M parameters."""
+    from da_toolkit.data import Streets
+    from da_toolkit.data.transforms import Augmentation
+    from da_toolkit.models.deeplab import DeepLabV2
+    from da_toolkit.recipe import Recipe, Schedule, Stage
+    from da_toolkit.training.optim import AdamW
+
+    def make(method, steps=4, aux=True, **changes):
+        recipe = Recipe(
+            source=Streets(size=(64, 96), frames=4, val_frames=2, render_size=(64, 96)),
+            target=Streets(size=(64, 96), look="camera", frames=4, val_frames=2, render_size=(64, 96)),
+            model=DeepLabV2("test_resnet", output_stride=16, weights="none", aux=aux, dilations=(1, 2)),
+            method=method,
+            schedule=Schedule((Stage("train", steps),)),
+            optimizer=AdamW(lr=2e-3, head_multiplier=1),
+            batch_size=2,
+            source_augmentation=Augmentation(flip=True, scale=(0.8, 1.25), color=0.3),
+        )
+        return dataclasses.replace(recipe, **changes)
+
+    return make
+
+
+@pytest.fixture
+def tiny_trainer(tiny_recipe, toy):
+    """Function: a trainer of a method on toy data whose target labels raise when read."""
+    from lightning.fabric import Fabric
+
+    from da_toolkit.training.trainer import Trainer
+
+    def make(method, steps=4, seed=0, forbid=True, **changes):
+        recipe = tiny_recipe(method, steps, **changes)
+        fabric = Fabric(accelerator="cpu", devices=1)
+        return Trainer(recipe, fabric, toy(), toy(seed=1, shift=30, forbid_labels=forbid), seed=seed)
+
+    return make

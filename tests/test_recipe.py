@@ -1,0 +1,100 @@
+"""Recipes as data: validation, JSON round trip, and files that cannot be used."""
+
+import pytest
+
+from da_toolkit.data import GTA5, CamVid
+from da_toolkit.data.transforms import Augmentation
+from da_toolkit.errors import UserError
+from da_toolkit.evaluation.inference import Evaluation
+from da_toolkit.methods import SourceOnly
+from da_toolkit.models.deeplab import DeepLabV2
+from da_toolkit.recipe import Recipe, Schedule, Stage, find_recipe, flatten, load_recipe, recipe_files, rounds
+
+NAMES = sorted(recipe_files())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_recipe_survives_json(name):
+    recipe = load_recipe(find_recipe(name))
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_the_published_settings_of_adaptseg():
+    recipe = load_recipe(find_recipe("adaptseg_multi_gta"))
+    assert recipe.source.size == (720, 1280) and recipe.target.size == (512, 1024)
+    assert (recipe.optimizer.lr, recipe.optimizer.head_multiplier, recipe.optimizer.weight_decay) == (2.5e-4, 10, 5e-4)
+    assert recipe.learning_rate.horizon == 250_000 and recipe.schedule.steps == 150_000
+    main, aux = recipe.method.discriminators
+    assert (main.weight, aux.weight, aux.level) == (1e-3, 2e-4, "aux") and recipe.model.aux
+    assert recipe.reported.miou == 42.4
+
+
+def test_reported_numbers_are_marked_as_not_ours():
+    for name in NAMES:
+        reported = load_recipe(find_recipe(name)).reported
+        assert reported is None or (reported.paper and "not reproduced here" in reported.note)
+
+
+def test_schedule_scales_in_proportion_and_keeps_every_stage():
+    schedule = Schedule((Stage("warm-up", 60_000), *rounds(3, 20_000)))
+    assert schedule.steps == 120_000
+    assert [stage.steps for stage in schedule.scaled(12).stages] == [6, 2, 2, 2]
+    assert [stage.steps for stage in schedule.scaled(1).stages] == [1, 1, 1, 1]
+    assert [stage.round for stage in schedule.stages] == [0, 1, 2, 3]
+
+
+def test_flatten_names_every_leaf():
+    leaves = dict(flatten(load_recipe(find_recipe("adaptseg_gta")).to_json()))
+    assert leaves["method.discriminators.0.weight"] == 1e-3
+    assert leaves["source.size"] == "[720, 1280]" and leaves["schedule.stages.0.steps"] == 150_000
+
+
+def test_recipe_by_name_path_and_shipped_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("adaptseg_gta") == find_recipe("recipes/adaptseg_gta.py")
+    (tmp_path / "mine.py").write_text("")
+    assert find_recipe("mine.py").name == "mine.py"
+    with pytest.raises(UserError, match="Did you mean 'adaptseg_gta'"):
+        find_recipe("adaptseg_gtaa")
+    with pytest.raises(UserError, match=r"elsewhere.mine\.py does not exist"):
+        find_recipe("elsewhere/mine.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipe = (", "line 1"),
+        ("x = 1", "must define `recipe = Recipe"),
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+        ("\n\nrecipe = 1 / 0", "line 3: ZeroDivisionError"),
+        ("from da_toolkit.recipe import Stage\nStage('a', 0)", "needs at least 1 step"),
+        ("from da_toolkit.data import GTA5\nGTA5(sise=1)", "unexpected keyword argument 'sise'"),
+    ],
+)
+def test_recipe_files_that_cannot_be_used_name_file_and_line(tmp_path, text, message):
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"broken\.py.*") as caught:
+        load_recipe(file)
+    assert message in str(caught.value) and "\n" not in str(caught.value).strip()
+
+
+def test_settings_out_of_range_are_refused(tiny_recipe):
+    for wrong in (
+        lambda: Augmentation(scale=(2.0, 0.5)),
+        lambda: Augmentation(color=1.5),
+        lambda: Evaluation(scales=()),
+        lambda: DeepLabV2(output_stride=7),
+        lambda: Schedule(()),
+        lambda: tiny_recipe(SourceOnly(), batch_size=0),
+        lambda: Recipe(GTA5(), CamVid(), DeepLabV2(), SourceOnly()),
+    ):
+        with pytest.raises(UserError):
+            wrong()
+
+
+def test_json_of_something_else_is_refused():
+    good = load_recipe(find_recipe("adaptseg_gta")).to_json()
+    for tree in ({}, {"class": "os.system"}, {**good, "class": "da_toolkit.recipe.Stage"}, {**good, "extra": 1}):
+        with pytest.raises(UserError, match="not the settings of a recipe"):
+            Recipe.from_json(tree)
