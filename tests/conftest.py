@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for the helpers that tests import by name
+sys.path.insert(0, str(Path(__file__).parent / "methods"))  # for `tester`, which tests import by name
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.labels import CITYSCAPES19
 

@@ -1,0 +1,72 @@
+"""Every registered method through the same checks."""
+
+import pytest
+import torch
+from tester import METHOD_NAMES, losses_of, step_of, weights, with_ignored_corner
+
+from da_toolkit.registry import METHODS
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+class TestMethod:
+    def make(self, tiny_trainer, name, **kwargs):
+        method = METHODS[name].build()
+        return tiny_trainer(method, forbid=not method.reads.target_labels, **kwargs)
+
+    def test_losses_are_finite_and_the_segmentation_loss_falls(self, tiny_trainer, name):
+        trainer = self.make(tiny_trainer, name, steps=25)
+        reports = []
+        trainer.fit(lambda step, losses, rate: reports.append(losses), log_every=5)
+        assert all(torch.isfinite(torch.tensor(list(losses.values()))).all() for losses in reports)
+        assert reports[-1]["seg"] < 0.6 * reports[0]["seg"]
+
+    def test_ignored_pixels_do_not_matter(self, tiny_trainer, name):
+        trainer = self.make(tiny_trainer, name)
+        trainer.model.eval()
+
+        step = step_of(trainer, with_ignored_corner, target_labels=trainer.reads.target_labels)
+        view = step.target if trainer.reads.target_labels else step.source
+        logits = view.logits().detach().requires_grad_()
+        view._logits["main"] = logits
+        losses = {}
+        for term in trainer.terms:
+            losses |= term.losses(step)
+        losses["seg"].backward()
+        assert (logits.grad[:, :, :16, :16] == 0).all() and (logits.grad[:, :, 16:] != 0).any()
+
+    def test_a_batch_without_any_labelled_pixel_gives_zero_not_nan(self, tiny_trainer, name):
+        losses = losses_of(self.make(tiny_trainer, name), change_label=lambda label: torch.full_like(label, 255))
+        assert losses["seg"] == 0 and all(torch.isfinite(loss) for loss in losses.values())
+
+    def test_save_load_and_the_next_step_is_identical(self, tiny_trainer, name):
+        whole = self.make(tiny_trainer, name, steps=6)
+        whole.fit(lambda *_: None)
+        first = self.make(tiny_trainer, name, steps=6)
+        kept = {}
+
+        def keep(step):
+            if step == 3:
+                kept.update(first.state())
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            first.fit(lambda *_: None, after_step=keep)
+        second = self.make(tiny_trainer, name, steps=6, seed=0)
+        second.load_state(kept)
+        second.fit(lambda *_: None)
+        expected, found = weights(whole), weights(second)
+        assert expected.keys() == found.keys()
+        for key in expected:
+            assert torch.equal(expected[key], found[key]), key
+
+    def test_target_labels_are_read_by_the_oracle_alone(self, tiny_trainer, name):
+        """The toy target raises when its labels are read, so a finished run is the proof."""
+        method = METHODS[name].build()
+        trainer = tiny_trainer(method, steps=2, forbid=True)
+        if name == "oracle":
+            with pytest.raises(AssertionError, match="target labels were read"):
+                trainer.fit(lambda *_: None)
+            return
+        trainer.fit(lambda *_: None)
+        trainer.prepare_evaluation()
+        assert trainer.done == 2
