@@ -15,13 +15,11 @@ from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError, unknown_name
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.methods.term import Method
-from da_toolkit.models.deeplab import DeepLabV2, LightDeepLabV3Plus
+from da_toolkit.models.deeplab import DeepLabSettings
 from da_toolkit.training.optim import SGD, LearningRate, Optimizer
 from da_toolkit.training.stages import Stage, rounds
 
 __all__ = ["Recipe", "Reported", "Schedule", "Stage", "find_recipe", "load_recipe", "recipe_files", "rounds"]
-
-Model = DeepLabV2 | LightDeepLabV3Plus
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Recipe:
 
     source: Domain
     target: Domain
-    model: Model
+    model: DeepLabSettings
     method: Method
     schedule: Schedule = field(default_factory=Schedule)
     optimizer: Optimizer = field(default_factory=SGD)

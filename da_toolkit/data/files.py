@@ -132,9 +132,7 @@ class FileDomainData(DomainData):
 def images_in(folder: Path, setting: str, pattern: str = "*") -> list[Path]:
     """Sorted image files of a folder. Raises `UserError` if it is missing or holds none."""
     if not folder.is_dir():
-        raise UserError(
-            f"{setting}: the folder {folder} does not exist. Set the domain's `root` or --data-root to the unpacked data set."
-        )
+        raise UserError(f"{setting}: the folder {folder} does not exist. Set the domain's `root` or --data-root to it.")
     found = sorted(f for f in folder.glob(pattern) if f.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise UserError(

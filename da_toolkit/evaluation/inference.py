@@ -39,19 +39,13 @@ class Evaluation:
             if value is not None and value < least:
                 raise UserError(f"evaluation.{name} must be at least {least}, got {value}.")
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise UserError(
-                f"evaluation.scales must be positive zooms such as 0.75 1.0 1.25, got {self.scales}."
-            )
+            raise UserError(f"evaluation.scales must be positive zooms such as 0.75 1.0 1.25, got {self.scales}.")
         for name in ("size", "window", "stride"):
             value = getattr(self, name)
             if value is not None and (len(value) != 2 or min(value) < 1):
-                raise UserError(
-                    f"evaluation.{name} must be height and width in pixels, each 1 or more, got {value}."
-                )
+                raise UserError(f"evaluation.{name} must be height and width in pixels, each 1 or more, got {value}.")
         if self.stride and not self.window:
-            raise UserError(
-                "evaluation.stride needs evaluation.window: set the window's height and width too."
-            )
+            raise UserError("evaluation.stride needs evaluation.window: set the window's height and width too.")
         if (
             self.stride
             and self.window
@@ -75,15 +69,11 @@ def predict(model: Segmenter, images: Tensor, settings: Evaluation, out_size: tu
     """
     if len(settings.scales) == 1 and not settings.flip:
         view, _ = next(_views(images, settings))
-        return torch.cat(
-            [_upsampled(part, out_size).argmax(1) for part in _logits(model, view, settings).split(1)]
-        )
+        return torch.cat([_upsampled(part, out_size).argmax(1) for part in _logits(model, view, settings).split(1)])
     return predict_probabilities(model, images, settings, out_size).argmax(1)
 
 
-def predict_probabilities(
-    model: Segmenter, images: Tensor, settings: Evaluation, out_size: tuple[int, int]
-) -> Tensor:
+def predict_probabilities(model: Segmenter, images: Tensor, settings: Evaluation, out_size: tuple[int, int]) -> Tensor:
     """Class probabilities float32 [B,C,*out_size], 0..1, the mean over all scales and flips.
 
     Each view's logits are upsampled first (bilinear, corners not aligned), then turned into probabilities.
@@ -106,9 +96,7 @@ def _views(images: Tensor, settings: Evaluation) -> Iterator[tuple[Tensor, bool]
     for scale in settings.scales:
         size = [max(1, round(side * scale)) for side in images.shape[2:]]
         # Antialias: plain bilinear skips pixels when it shrinks by more than half.
-        view = (
-            images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", antialias=scale < 1)
-        )
+        view = images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", antialias=scale < 1)
         yield view, False
         if settings.flip:
             yield view.flip(3), True

@@ -31,9 +31,7 @@ class ConfusionMatrix:
             ValueError: the shapes differ.
         """
         if prediction.shape != label.shape:
-            raise ValueError(
-                f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape"
-            )
+            raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape")
         label = label.flatten().long()
         counted = (label >= 0) & (label < self.num_classes)
         bins = torch.where(counted, label * self.num_classes + prediction.flatten(), len(self._bins) - 1)

@@ -141,7 +141,9 @@ class LightV3PlusHead(nn.Module):
 
 
 @dataclass(frozen=True)
-class _DeepLabSettings:
+class DeepLabSettings:
+    """Settings shared by the DeepLab family."""
+
     backbone: str = "resnet101"
     """timm model name."""
     output_stride: int = 8
@@ -157,10 +159,14 @@ class _DeepLabSettings:
         if self.output_stride not in (8, 16, 32):
             raise UserError(f"model.output_stride is 8, 16 or 32, got {self.output_stride}.")
 
+    def build(self, num_classes: int) -> DeepLab:
+        """The network. Raises `UserError` for an unknown backbone or weights that cannot be had."""
+        raise NotImplementedError
+
 
 @MODELS.register(family="cnn", paper="Chen et al., TPAMI 2018 (arXiv 1606.00915)")
 @dataclass(frozen=True)
-class DeepLabV2(_DeepLabSettings):
+class DeepLabV2(DeepLabSettings):
     """DeepLab-v2: a dilated backbone and the sum of atrous classifiers."""
 
     dilations: tuple[int, ...] = (6, 12, 18, 24)
@@ -176,7 +182,7 @@ class DeepLabV2(_DeepLabSettings):
 
 @MODELS.register(family="cnn", paper="Chen et al., ECCV 2018 (arXiv 1802.02611)")
 @dataclass(frozen=True)
-class LightDeepLabV3Plus(_DeepLabSettings):
+class LightDeepLabV3Plus(DeepLabSettings):
     """A light DeepLab-v3+: separable ASPP and a decoder with a stride-4 skip, for small machines."""
 
     backbone: str = "tf_efficientnet_lite0"

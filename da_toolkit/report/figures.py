@@ -49,9 +49,7 @@ def prediction_grid(
     width = 2 * _MARGIN + len(titles) * (tile_width + _GAP) - _GAP
     header = _MARGIN + 2 * title_size
     legend = _Legend(space, width, text_size)
-    page = Image.new(
-        "RGB", (width, header + sum(heights) + len(images) * (_GAP + line) + legend.height), _PAPER
-    )
+    page = Image.new("RGB", (width, header + sum(heights) + len(images) * (_GAP + line) + legend.height), _PAPER)
     draw = ImageDraw.Draw(page)
     lefts = [_MARGIN + number * (tile_width + _GAP) for number in range(len(titles))]
     for left, title in zip(lefts, titles, strict=True):
@@ -62,9 +60,7 @@ def prediction_grid(
         size = (tile_width, height)
         shrinks = image.shape[1] > tile_width
         page.paste(
-            Image.fromarray(
-                cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-            ),
+            Image.fromarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)),
             (lefts[0], top),
         )
         for left, labels in zip(lefts[1:], columns.values(), strict=True):

@@ -67,9 +67,7 @@ def summarize(results: Sequence[dict[str, Any]], protocol: str) -> list[Row]:
     ]
 
 
-def _row(
-    name: str, runs: list[dict[str, Any]], protocol: str, floor: float | None, ceiling: float | None
-) -> Row:
+def _row(name: str, runs: list[dict[str, Any]], protocol: str, floor: float | None, ceiling: float | None) -> Row:
     scores = [run["scores"][protocol] for run in runs]
     mious = [s["miou"] for s in scores if s["miou"] is not None]
     mean = _mean(mious)
@@ -96,9 +94,7 @@ def _row(
 
 
 def _reference(groups: Iterable[list[dict[str, Any]]], protocol: str, names: tuple[str, ...]) -> float | None:
-    means = [
-        _mean(r["scores"][protocol]["miou"] for r in runs) for runs in groups if runs[0]["method"] in names
-    ]
+    means = [_mean(r["scores"][protocol]["miou"] for r in runs) for runs in groups if runs[0]["method"] in names]
     return means[0] if len(means) == 1 else None
 
 
@@ -149,10 +145,7 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = [heads, rule]
     for row in rows:
         lines.append([*_cells(row).values(), *(_number(row.per_class.get(name)) for name in classes)])
-    return (
-        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-        + "\n"
-    )
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
 def rich_table(rows: Sequence[Row], title: str = "") -> Table:

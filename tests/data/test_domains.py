@@ -64,7 +64,7 @@ def test_gta5_in_sixteen_classes(tmp_path):
 def test_synthia_reads_the_class_from_sixteen_bit_red(tmp_path):
     write(tmp_path / "RGB" / "0000000.png", rgb(2, 3))
     stored = np.zeros((2, 3, 3), np.uint16)
-    stored[..., 2] = [[3, 4, 10], [16, 0, 22]]  # OpenCV writes BGR: channel 2 is red
+    stored[..., 2] = [[3, 4, 1], [16, 0, 22]]  # OpenCV writes BGR: channel 2 is red
     stored[..., 1] = 40000  # instance numbers beyond 8 bits
     (tmp_path / "GT" / "LABELS").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "GT" / "LABELS" / "0000000.png"), stored)
@@ -143,7 +143,7 @@ def test_carla_maps_classes_and_cuts_the_bonnet(tmp_path):
     ids = np.full((100, 4), 7, np.uint8)
     ids[:10] = 0  # sky
     ids[40:50, 1] = 0  # a hole in the road: ignored
-    ids[20:30, 2] = [[1]] * 1 + [[11]] * 9
+    ids[20:30, 2] = [1] * 5 + [11] * 5
     ids[83:] = 10
     write(tmp_path / "CameraRGB" / "f.jpg", rgb(100, 4))
     write(tmp_path / "CameraSeg" / "f.png", ids)
@@ -171,9 +171,7 @@ def test_folder_without_labels_is_an_unlabelled_target(tmp_path):
     assert not Folder(root=tmp_path).build("train").has_labels
 
 
-@pytest.mark.skipif(
-    not REAL.is_dir(), reason="the real pair CARLA/CamVid (shared/data) is not on this machine"
-)
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real pair CARLA/CamVid (shared/data) is not on this machine")
 def test_the_real_pair():
     carla = Carla().build("train", REAL)
     camvid = {split: CamVid().build(split, REAL) for split in ("train", "val")}

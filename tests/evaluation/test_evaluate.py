@@ -154,9 +154,7 @@ def test_a_split_without_labels_or_with_other_classes_is_the_users_to_mend() -> 
         run(Pictures([(16, 24)], has_labels=False), Evaluation())
     model = Brightest()
     model.num_classes = 19
-    with pytest.raises(
-        UserError, match="between 19 classes, but Pictures val is labelled in primaries with 3"
-    ):
+    with pytest.raises(UserError, match="between 19 classes, but Pictures val is labelled in primaries with 3"):
         evaluate(model, Pictures([(16, 24)]), replace(Evaluation(), flip=True), (8, 12), CPU)
 
 

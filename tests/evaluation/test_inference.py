@@ -22,9 +22,7 @@ class Pointwise(Segmenter):
         super().__init__()
         self.stride = stride
         self.sizes: list[tuple[int, ...]] = []
-        self.weight = nn.Parameter(
-            torch.randn(CLASSES, 3, 1, 1, generator=torch.Generator().manual_seed(0)) * 5
-        )
+        self.weight = nn.Parameter(torch.randn(CLASSES, 3, 1, 1, generator=torch.Generator().manual_seed(0)) * 5)
 
     def forward(self, images: Tensor) -> Output:
         self.sizes.append(tuple(images.shape[2:]))
@@ -38,9 +36,7 @@ class Leaning(Pointwise):
     def forward(self, images: Tensor) -> Output:
         output = super().forward(images)
         ramp = torch.linspace(-2, 2, output.logits.shape[3])
-        return output._replace(
-            logits=output.logits + F.one_hot(torch.tensor(0), CLASSES).view(-1, 1, 1) * ramp
-        )
+        return output._replace(logits=output.logits + F.one_hot(torch.tensor(0), CLASSES).view(-1, 1, 1) * ramp)
 
 
 def pictures(height: int = 12, width: int = 20) -> Tensor:
@@ -77,9 +73,7 @@ def test_one_view_is_the_argmax_of_upsampled_logits(out_size: tuple[int, int]) -
 def test_a_flip_changes_nothing_for_a_network_that_does_not_care() -> None:
     model = Pointwise()
     single = predict_probabilities(model, pictures(), Evaluation(), (24, 40))
-    torch.testing.assert_close(
-        predict_probabilities(model, pictures(), Evaluation(flip=True), (24, 40)), single
-    )
+    torch.testing.assert_close(predict_probabilities(model, pictures(), Evaluation(flip=True), (24, 40)), single)
 
 
 def test_a_flip_is_the_mean_with_the_mirrored_view() -> None:
@@ -114,9 +108,7 @@ def test_a_single_scale_other_than_one_is_used() -> None:
     assert model.sizes == [(6, 10)]
 
 
-@pytest.mark.parametrize(
-    ("window", "stride"), [((5, 7), None), ((5, 7), (5, 7)), ((4, 20), (1, 3)), ((99, 99), None)]
-)
+@pytest.mark.parametrize(("window", "stride"), [((5, 7), None), ((5, 7), (5, 7)), ((4, 20), (1, 3)), ((99, 99), None)])
 def test_windows_change_nothing_for_a_pointwise_network(
     window: tuple[int, int], stride: tuple[int, int] | None
 ) -> None:
@@ -133,9 +125,7 @@ def test_overlapping_windows_are_averaged_by_their_number() -> None:
     total, counts = torch.zeros(2, CLASSES, 8, 11), np.zeros((8, 11))
     for top in (0, 2):
         for left in (0, 4, 5):  # the last window is moved back to the border
-            total[:, :, top : top + 6, left : left + 6] += model(
-                images[:, :, top : top + 6, left : left + 6]
-            ).logits
+            total[:, :, top : top + 6, left : left + 6] += model(images[:, :, top : top + 6, left : left + 6]).logits
             counts[top : top + 6, left : left + 6] += 1
     expected = (total / torch.from_numpy(counts).float()).softmax(1)
     settings = Evaluation(window=(6, 6))

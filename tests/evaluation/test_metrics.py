@@ -28,9 +28,7 @@ def count_by_hand(prediction: np.ndarray, label: np.ndarray, classes: int) -> np
     return counts
 
 
-def random_pair(
-    seed: int, classes: int, shape: tuple[int, ...] = (2, 9, 13)
-) -> tuple[np.ndarray, np.ndarray]:
+def random_pair(seed: int, classes: int, shape: tuple[int, ...] = (2, 9, 13)) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     label = rng.integers(0, classes, shape)
     label[rng.random(shape) < 0.2] = 255
@@ -114,9 +112,7 @@ def test_equal_to_cityscapes_scripts_digit_for_digit(
         # Ignored: unlabeled, ego vehicle, static, parking, caravan. The network decides there too.
         ignored = rng.random(label.shape) < 0.15
         label_ids[ignored] = rng.choice([0, 1, 4, 9, 29], ignored.sum())
-        label = np.array([id2label[i].trainId if 0 <= id2label[i].trainId < 19 else 255 for i in range(34)])[
-            label_ids
-        ]
+        label = np.array([id2label[i].trainId if 0 <= id2label[i].trainId < 19 else 255 for i in range(34)])[label_ids]
         assert (label == 255).sum() == ignored.sum()
         stem = f"ulm_{frame:06d}_000019"
         label_file = tmp_path / "gtFine" / "val" / "ulm" / f"{stem}_gtFine_labelIds.png"

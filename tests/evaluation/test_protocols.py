@@ -42,11 +42,7 @@ def test_absent_classes_are_left_out_of_the_mean_and_none_in_json() -> None:
     confusion[0, 0], confusion[0, 1] = 3, 1
     scores = score(confusion, PROTOCOLS["cityscapes19"])
     assert scores.miou == 37.5  # road 75, sidewalk 0, the others absent
-    assert (
-        scores.per_class["road"] == 75
-        and scores.per_class["sidewalk"] == 0
-        and scores.per_class["sky"] is None
-    )
+    assert scores.per_class["road"] == 75 and scores.per_class["sidewalk"] == 0 and scores.per_class["sky"] is None
     assert scores.pixel_accuracy == 75
     assert json.loads(json.dumps(scores.to_json(), allow_nan=False)) == scores.to_json()
 

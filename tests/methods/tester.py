@@ -4,9 +4,9 @@ import copy
 
 import torch
 
+import da_toolkit.methods  # noqa: F401 - registers them
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import IGNORE
-import da_toolkit.methods  # noqa: F401 - registers them
 from da_toolkit.registry import METHODS
 from da_toolkit.training.step import Step
 

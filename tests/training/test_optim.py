@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from da_toolkit.errors import UserError
+from da_toolkit.training.optim import SGD, AdamW, LearningRate, set_learning_rate
+
+
+def test_poly_is_one_minus_progress_to_the_power():
+    rate = LearningRate("poly", power=0.9, horizon=250_000)
+    assert rate.multiplier(0, 120_000) == 1
+    assert rate.multiplier(100_000, 120_000) == pytest.approx((1 - 100 / 250) ** 0.9)
+    assert LearningRate().multiplier(5, 10) == pytest.approx(0.5**0.9)
+
+
+def test_warm_up_then_cosine():
+    rate = LearningRate("cosine", warmup=4)
+    assert [rate.multiplier(step, 12) for step in (0, 1, 3)] == [0.25, 0.5, 1.0]
+    assert rate.multiplier(8, 12) == pytest.approx(0.5)
+    assert rate.multiplier(12, 12) == pytest.approx(0)
+    assert LearningRate("constant").multiplier(7, 10) == 1
+
+
+def test_every_group_moves_with_its_own_base_rate():
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (1e-3, 1e-2)]
+    optimizer = SGD(lr=1e-3).build(groups)
+    for multiplier in (0.5, 0.1):
+        set_learning_rate(optimizer, multiplier)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(
+            [1e-3 * multiplier, 1e-2 * multiplier]
+        )
+
+
+def test_settings_reach_the_optimisers():
+    parameters = [{"params": [torch.zeros(1, requires_grad=True)]}]
+    sgd = SGD(momentum=0.8, weight_decay=0.1).build(parameters)
+    assert isinstance(sgd, torch.optim.SGD) and (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.8, 0.1)
+    assert AdamW().build(parameters).defaults["lr"] == 6e-5
+    with pytest.raises(UserError, match=r"optimizer\.lr must be positive"):
+        SGD(lr=0)
