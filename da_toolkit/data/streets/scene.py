@@ -163,7 +163,7 @@ def _photograph(canvas: Canvas) -> np.ndarray:
         columns = (np.arange(canvas.width, dtype=np.float32) * 2 / canvas.width - 1) ** 2
         light = ((1 - style.vignette * (rows[:, None] + columns[None]) / 2) * 256).astype(np.int32)
         grain = canvas.rng.integers(-style.noise, style.noise + 1, image.shape, dtype=np.int16)
-        image = np.clip(((image * light[..., None]) >> 8) + grain, 0, 255).astype(np.uint8)
+        image = np.clip(((image.astype(np.int32) * light[..., None]) >> 8) + grain, 0, 255).astype(np.uint8)
     return image
 
 
