@@ -1,0 +1,101 @@
+"""The accuracy matrix: recipe x seed, resumable run by run; writes results/accuracy_<pair>.json and the table.
+
+    python benchmarks/accuracy.py camvid --data-root ../shared/data/carla2camvid
+    python benchmarks/accuracy.py streets --seeds 0 1 2
+
+A run whose folder holds a `result.json` is not run again; a half-done one is resumed from its checkpoint.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from da_toolkit.demo import demo_version
+from da_toolkit.errors import UserError, exits_cleanly, unknown_name
+from da_toolkit.evaluation.protocols import protocols_for
+from da_toolkit.recipe import Recipe, Schedule, find_recipe, load_recipe
+from da_toolkit.report.table import markdown, summarize
+from da_toolkit.training.provenance import write_json
+from da_toolkit.training.session import Runtime, Session
+
+HERE = Path(__file__).parent
+METHODS = ["source_only", "target_bn", "adaptseg", "adaptseg_ls", "oracle"]
+PAIRS = {
+    "camvid": "CARLA -> CamVid val, 10 classes, labels at 480x360. The files are a lossy copy (480x360, JPEG q90).",
+    "streets": "Street world, game -> camera val, 19 classes, the demo network.",
+}
+
+
+def recipe_for(method: str, pair: str, steps: int | None) -> Recipe:
+    """The method's recipe on that pair, at `steps` optimiser steps."""
+    if pair == "streets":
+        recipe = load_recipe(find_recipe(f"{method}_gta"))
+        return demo_version(recipe, steps) if steps else demo_version(recipe)
+    recipe = load_recipe(find_recipe(f"{method}_{pair}"))
+    if steps is None:
+        return recipe
+    schedule: Schedule = recipe.schedule.scaled(steps)
+    return dataclasses.replace(recipe, schedule=schedule)
+
+
+def run_one(name: str, recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
+    """The result of one run: read, resumed or trained."""
+    folder = runtime.runs / name / str(runtime.seed)
+    if (folder / "result.json").exists():
+        stored = json.loads((folder / "recipe.json").read_text())
+        if Recipe.from_json(stored) != recipe:
+            raise UserError(f"{folder} holds a run of other settings. Remove it, or pass another --runs folder.")
+        return json.loads((folder / "result.json").read_text())
+    half_done = (folder / "checkpoints" / "last.pt").exists()
+    runtime = dataclasses.replace(runtime, resume=half_done, overwrite=not half_done)
+    return Session(name, recipe, runtime).run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pair", choices=sorted(PAIRS))
+    parser.add_argument("--data-root", type=Path, help="folder that holds the data sets (not needed for streets)")
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, help="optimiser steps of every run; by default the recipe's own")
+    parser.add_argument("--runs", type=Path, help="by default runs/accuracy_<pair>")
+    parser.add_argument("--tracking", default="none")
+    parser.add_argument("--workers", type=int, default=0)
+    options = parser.parse_args()
+    results = []
+    for seed in options.seeds:
+        for method in options.methods:
+            try:
+                recipe = recipe_for(method, options.pair, options.steps)
+            except UserError as error:
+                raise UserError(f"--methods {method}: {error}") from error
+            runtime = Runtime(
+                seed=seed,
+                data_root=options.data_root,
+                runs=options.runs or Path("runs") / f"accuracy_{options.pair}",
+                tracking=options.tracking,
+                workers=options.workers,
+                log_every=50,
+                save_every=200,
+            )
+            results.append(run_one(method, recipe, runtime))
+            write_json(HERE / "results" / f"accuracy_{options.pair}.json", results)
+    print(table(options.pair, results, protocols_for(recipe.target.label_space)[0].name))
+
+
+def table(pair: str, results: list[dict[str, Any]], protocol: str) -> str:
+    """The Markdown section of one pair."""
+    if pair not in PAIRS:
+        raise unknown_name("pair", pair, PAIRS)
+    commits = sorted({str(result["commit"])[:10] for result in results})
+    steps = sorted({result["steps"] for result in results})
+    head = f"### {pair}\n\n{PAIRS[pair]} Protocol {protocol}; {', '.join(map(str, steps))} steps; commit {', '.join(commits)}.\n"
+    return f"{head}\n{markdown(summarize(results, protocol))}"
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent))
+    exits_cleanly(main)
