@@ -92,8 +92,8 @@ def table(pair: str, results: list[dict[str, Any]], protocol: str) -> str:
         raise unknown_name("pair", pair, PAIRS)
     commits = sorted({str(result["commit"])[:10] for result in results})
     steps = sorted({result["steps"] for result in results})
-    head = f"### {pair}\n\n{PAIRS[pair]} Protocol {protocol}; {', '.join(map(str, steps))} steps; commit {', '.join(commits)}.\n"
-    return f"{head}\n{markdown(summarize(results, protocol))}"
+    budget = f"Protocol {protocol}; {', '.join(map(str, steps))} steps; commit {', '.join(commits)}."
+    return f"### {pair}\n\n{PAIRS[pair]} {budget}\n\n{markdown(summarize(results, protocol))}"
 
 
 if __name__ == "__main__":
