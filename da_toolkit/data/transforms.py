@@ -40,11 +40,11 @@ class Augmentation:
         """The pipeline for images brought to `size` (height, width). Labels move by nearest neighbour."""
         height, width = self.crop or size
         steps: list[A.BasicTransform | A.BaseCompose] = [
-            A.Resize(*size, interpolation=cv2.INTER_CUBIC, mask_interpolation=cv2.INTER_NEAREST)
+            A.Resize(*size, interpolation=cv2.INTER_CUBIC, area_for_downscale="image")  # as `resized`
         ]
         if self.scale != (1.0, 1.0):
             low, high = self.scale
-            steps.append(A.RandomScale((low - 1, high - 1), mask_interpolation=cv2.INTER_NEAREST, p=1))
+            steps.append(A.RandomScale((low - 1, high - 1), area_for_downscale="image", p=1))
         if self.scale != (1.0, 1.0) or self.crop is not None:
             steps.append(A.PadIfNeeded(height, width, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORE))
             steps.append(A.RandomCrop(height, width))
@@ -58,6 +58,17 @@ class Augmentation:
         if self.blur:
             steps.append(A.OneOf([A.GaussianBlur((3, 5)), A.GaussNoise((0.02, 0.08))], p=self.blur))
         return A.Compose(steps)
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H,W,3] -> [*size,3], in training and evaluation alike.
+
+    Bicubic up; down, each result is the mean of the area it covers, because bicubic would skip pixels and alias.
+    """
+    if image.shape[:2] == size:
+        return image
+    grows = image.shape[0] <= size[0] and image.shape[1] <= size[1]
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
 
 
 def augment(

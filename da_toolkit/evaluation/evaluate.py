@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Evaluation, predict
 from da_toolkit.evaluation.metrics import ConfusionMatrix
@@ -87,18 +87,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def to_input(images: np.ndarray, device: torch.device) -> Tensor:
     """uint8 RGB [B,H,W,3] -> the network's input, float32 [B,3,H,W] 0..1 in channels-last memory."""
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
-
-
-def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [H,W,3] -> [*size,3].
-
-    Bilinear down to half the size, where every pixel still counts (at exactly half it is the 2x2 mean). Below
-    half it would skip pixels and alias, so there each result is the mean of the area it covers.
-    """
-    if image.shape[:2] == size:
-        return image
-    aliases = image.shape[0] > 2 * size[0] or image.shape[1] > 2 * size[1]
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if aliases else cv2.INTER_LINEAR)
 
 
 def _batches(

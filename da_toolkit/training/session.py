@@ -12,8 +12,9 @@ from lightning.fabric import Fabric
 from safetensors.torch import save_file
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
-from da_toolkit.evaluation.evaluate import evaluate, evaluating, resized, to_input
+from da_toolkit.evaluation.evaluate import evaluate, evaluating, to_input
 from da_toolkit.evaluation.inference import predict
 from da_toolkit.evaluation.protocols import Scores, protocols_for, score
 from da_toolkit.models.segmenter import Segmenter

@@ -1,0 +1,72 @@
+"""Every GTA5 and SYNTHIA -> Cityscapes recipe trains 20 steps and is scored, through the official on-disk layouts.
+
+    python benchmarks/official_layouts.py
+
+The data are streets frames written as GTA5, RAND_CITYSCAPES and cityscapes folders; networks are the recipes' own
+with random weights, inputs an eighth of the published sizes. It shows that the recipes run and what a step costs;
+the scores of 20 steps mean nothing, and none of the published results is reproduced here.
+"""
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from da_toolkit.errors import exits_cleanly
+from da_toolkit.prepare import export_streets
+from da_toolkit.recipe import Recipe, load_recipe, recipe_files
+from da_toolkit.training.provenance import write_json
+from da_toolkit.training.session import Runtime, Session
+
+RESULTS = Path(__file__).parent / "results" / "official_layouts.json"
+STEPS = 20
+SHRINK = 8
+
+
+def reduced(recipe: Recipe) -> Recipe:
+    """The recipe with random weights, 20 steps and inputs an eighth of the published size."""
+    height, width = recipe.source.size
+    source = dataclasses.replace(recipe.source, size=(height // SHRINK, width // SHRINK))
+    height, width = recipe.target.size
+    target = dataclasses.replace(recipe.target, size=(height // SHRINK, width // SHRINK))
+    model = dataclasses.replace(recipe.model, weights="none")
+    return dataclasses.replace(
+        recipe, source=source, target=target, model=model, schedule=recipe.schedule.scaled(STEPS)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=24, help="training frames of each domain (default 24)")
+    options = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        export_streets(root / "data", options.frames, (128, 256))
+        for name in [name for name in recipe_files() if name.endswith(("_gta", "_synthia"))]:
+            runtime = Runtime(data_root=root / "data", runs=root / "runs", tracking="none", workers=1)
+            session = Session(name, reduced(load_recipe(recipe_files()[name])), runtime)
+            result = session.run()
+            logged = [json.loads(line) for line in (session.folder / "metrics.jsonl").read_text().splitlines()]
+            results.append({**result, "losses": logged[-2], "data": "streets in the official layouts"})
+            write_json(RESULTS, results)
+    print(table(results))
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Markdown: what ran, its last losses, and its speed."""
+    lines = ["| recipe | steps | scored under | last losses | images/s |", "| --- | ---: | --- | --- | ---: |"]
+    for result in results:
+        losses = {key: value for key, value in result["losses"].items() if key not in ("step", "images_per_second")}
+        shown = ", ".join(f"{key} {value:.3g}" for key, value in losses.items())
+        rate = result["losses"]["images_per_second"]
+        lines.append(
+            f"| {result['recipe']} | {result['steps']} | {', '.join(result['scores'])} | {shown} | {rate:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    exits_cleanly(main)
