@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -83,25 +84,28 @@ def show_list(family: str) -> None:
     families = {entry.family for entry in METHODS}
     if family != "*" and family not in families:
         raise UserError(f"Unknown family {family!r}. Families: {', '.join(sorted(families))}.")
-    methods = Table(title="methods")
-    for column in ("name", "family", "what it does", "paper"):
-        methods.add_column(column)
+    console = Console()
+    methods = _table("methods", "name", "family", "what it does", "paper")
     for name in METHODS.names(family=family):
         entry = METHODS[name]
         methods.add_row(name, entry.family, entry.summary, entry.paper)
-    console = Console()
     console.print(methods)
     if family != "*":
         return
-    recipes = Table(title="recipes")
-    for column in ("name", "what it does", "reported mIoU", "source of that number"):
-        recipes.add_column(column)
+    recipes = _table("recipes", "name", "what it does", "reported mIoU")
     for name, path in recipe_files().items():
-        recipe = load_recipe(path)
+        reported = load_recipe(path).reported
         first_line = path.read_text().strip().splitlines()[0].strip('"')
-        reported = recipe.reported
-        recipes.add_row(name, first_line, f"{reported.miou}" if reported else "", reported.paper if reported else "")
+        recipes.add_row(name, first_line, f"{reported.miou} ({reported.paper})" if reported else "")
     console.print(recipes)
+
+
+def _table(title: str, name: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(name, no_wrap=True)
+    for column in columns:
+        table.add_column(column)
+    return table
 
 
 if __name__ == "__main__":

@@ -2,15 +2,16 @@
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer release
-import albumentations as A
-import cv2
+if TYPE_CHECKING:
+    import albumentations as A
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ class Augmentation:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"augmentation.{name} lies in 0..1, got {getattr(self, name)}.")
 
-    def build(self, size: tuple[int, int]) -> A.Compose:
+    def build(self, size: tuple[int, int]) -> "A.Compose":
         """The pipeline for images brought to `size` (height, width). Labels move by nearest neighbour."""
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer release
+        import albumentations as A
+
         height, width = self.crop or size
         steps: list[A.BasicTransform | A.BaseCompose] = [
             A.Resize(*size, interpolation=cv2.INTER_CUBIC, area_for_downscale="image")  # as `resized`
@@ -72,7 +76,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def augment(
-    pipeline: A.Compose, image: np.ndarray, label: np.ndarray | None, seed: int
+    pipeline: "A.Compose", image: np.ndarray, label: np.ndarray | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Apply a pipeline with its own random stream: the same seed always gives the same result."""
     pipeline.set_random_seed(seed)

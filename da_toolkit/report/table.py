@@ -149,20 +149,21 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def rich_table(rows: Sequence[Row], title: str = "") -> Table:
-    """One line a recipe: mIoU, gain, the paper's number and the cost. The best measured mIoU is bold.
+    """One line a recipe: mIoU, gain, the paper's number and the cost, without empty columns; the best mIoU is bold.
 
     The oracle trains on target labels, so it is never the best.
     """
     table = Table(title=title or None)
-    blank = Row("", "", 0, None, None, None, None, {}, None, None, None, "")
-    for column in _cells(blank):
-        table.add_column(column, justify="left" if column == "recipe" else "right", overflow="fold")
+    lines = [_cells(row) for row in rows]
+    columns = [name for name in lines[0] if any(line[name] != "–" for line in lines)] if lines else []
+    for column in columns:
+        recipe = column == "recipe"
+        table.add_column(column, justify="left" if recipe else "right", no_wrap=recipe, overflow="fold")
     best = max((row.miou for row in rows if row.miou is not None and row.method not in _ORACLE), default=None)
-    for row in rows:
-        cells = _cells(row)
+    for row, cells in zip(rows, lines, strict=True):
         if len(rows) > 1 and row.miou == best and row.method not in _ORACLE:
             cells["mIoU"] = f"[bold]{cells['mIoU']}[/bold]"
-        table.add_row(*cells.values())
+        table.add_row(*(cells[column] for column in columns))
     return table
 
 
@@ -171,7 +172,7 @@ def class_table(rows: Sequence[Row], title: str = "IoU per class, percent") -> T
     table = Table(title=title)
     table.add_column("class")
     for row in rows:
-        table.add_column(row.recipe, justify="right", overflow="fold")
+        table.add_column(row.recipe.replace("_", " "), justify="right")
     for name in _classes(rows):
         table.add_row(name, *(_number(row.per_class.get(name)) for row in rows))
     return table

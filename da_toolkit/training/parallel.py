@@ -4,12 +4,16 @@ Written out instead of DDP's wrapper, which expects one forward per backward: a 
 two domains and freezes a discriminator half of the time.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
-def broadcast_state(fabric: Fabric, *modules: nn.Module) -> None:
+
+def broadcast_state(fabric: "Fabric", *modules: nn.Module) -> None:
     """Give every rank rank 0's parameters and buffers."""
     if fabric.world_size == 1:
         return
@@ -18,7 +22,7 @@ def broadcast_state(fabric: Fabric, *modules: nn.Module) -> None:
             torch.distributed.broadcast(tensor.data, src=0)
 
 
-def average_gradients(fabric: Fabric, module: nn.Module) -> None:
+def average_gradients(fabric: "Fabric", module: nn.Module) -> None:
     """Replace each gradient by its mean over ranks, in one exchange."""
     if fabric.world_size == 1:
         return

@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
-class TrainingProgress(Protocol):
-    """Shows a run of `total` optimiser steps."""
+class TrainingProgress:
+    """Shows nothing, as ranks other than the first do; subclasses show a run of `total` optimiser steps."""
 
     def stage(self, name: str) -> None:
         """A stage begins."""
@@ -53,7 +52,7 @@ def _shown(losses: dict[str, float]) -> str:
     return " ".join(f"{name} {value:.4g}" for name, value in losses.items())
 
 
-class PlainProgress:
+class PlainProgress(TrainingProgress):
     """One line a report."""
 
     def __init__(
@@ -80,10 +79,8 @@ class PlainProgress:
     def note(self, text: str) -> None:
         self.write(text)
 
-    def close(self) -> None: ...
 
-
-class LiveProgress:
+class LiveProgress(TrainingProgress):
     """A bar with stage, losses, images/s, time left and the last mIoU."""
 
     def __init__(self, total: int, console: Console, clock: Callable[[], float] = time.monotonic) -> None:

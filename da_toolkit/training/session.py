@@ -8,7 +8,6 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from safetensors.torch import save_file
 
 from da_toolkit.data.domain import DomainData
@@ -21,7 +20,7 @@ from da_toolkit.models.segmenter import Segmenter
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.report.figures import prediction_grid, save_png
 from da_toolkit.training.checkpoint import load_checkpoint, save_checkpoint
-from da_toolkit.training.progress import make_progress
+from da_toolkit.training.progress import TrainingProgress, make_progress
 from da_toolkit.training.provenance import environment, peak_memory_mb, write_json
 from da_toolkit.training.tracking import MetricsFile, NoTracker, Tracker, make_tracker
 from da_toolkit.training.trainer import Trainer
@@ -90,6 +89,8 @@ class Session:
 
     def build(self) -> tuple[Trainer, DomainData]:
         """Data, network and terms, ready to train; and the validation images."""
+        from lightning.fabric import Fabric  # slow to import, and of no use to --list or --help
+
         source, target, val = self.open_data()
         runtime = self.runtime
         fabric = Fabric(devices=runtime.devices, precision=runtime.precision)
@@ -122,11 +123,11 @@ class Session:
         tracker = make_tracker(self.runtime.tracking, self.runtime.runs) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
         log = _Log(self, trainer, val, tracker, main)
-        if self.runtime.resume:
-            trainer.load_state(load_checkpoint(self.checkpoint, fabric.device))
-            log.progress.note(f"resumed after step {trainer.done}")
         status = "FAILED"
         try:
+            if self.runtime.resume:
+                trainer.load_state(load_checkpoint(self.checkpoint, fabric.device))
+                log.progress.note(f"resumed after step {trainer.done}")
             trainer.fit(log.report, self.runtime.log_every, log.after_step, log.progress.stage)
             result = log.result()
             if main:
@@ -163,7 +164,7 @@ class _Log:
     def __init__(self, session: Session, trainer: Trainer, val: DomainData, tracker: Tracker, main: bool) -> None:
         self.session, self.trainer, self.val, self.tracker, self.main = session, trainer, val, tracker, main
         self.file = MetricsFile(session.folder / "metrics.jsonl")
-        self.progress = make_progress(session.recipe.schedule.steps)
+        self.progress: TrainingProgress = make_progress(session.recipe.schedule.steps) if main else TrainingProgress()
         self.started = time.perf_counter()
         self.last: dict[str, Scores] = {}
         self.best: tuple[int, dict[str, Scores]] | None = None
@@ -178,8 +179,7 @@ class _Log:
         self.tracker.metrics(values, step)
 
     def after_step(self, step: int) -> None:
-        if self.main:
-            self.progress.advance(step)
+        self.progress.advance(step)
         recipe, total = self.session.recipe, self.session.recipe.schedule.steps
         every = recipe.evaluation.every
         if step == total or (every and step % every == 0):
@@ -207,7 +207,7 @@ class _Log:
         self.last = {p.name: score(confusion, p) for p in protocols_for(self.val.label_space)}
         main_protocol = next(iter(self.last))
         miou = self.last[main_protocol].miou
-        if self.best is None or miou > self.best[1][main_protocol].miou:
+        if self.best is None or not miou <= self.best[1][main_protocol].miou:  # so that any score beats nan
             self.best = step, self.last
         if self.main:
             self._write({f"miou_{name}": scores.miou for name, scores in self.last.items()}, step)

@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from da_toolkit.data.batch import Batch
@@ -19,6 +18,9 @@ from da_toolkit.training.optim import set_learning_rate
 from da_toolkit.training.parallel import average_gradients, broadcast_state
 from da_toolkit.training.stages import Stage, StageContext
 from da_toolkit.training.step import Step
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 Report = Callable[[int, dict[str, float], float], None]
 """Called every `log_every` steps with the steps done, the mean losses since, and images per second."""
@@ -39,7 +41,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        fabric: Fabric,
+        fabric: "Fabric",
         source: DomainData,
         target: DomainData,
         seed: int = 0,

@@ -45,8 +45,8 @@ class Look:
 
 
 _COUNTS = {
-    "tree": (2, 6), "lamp": (1, 4), "light": (1, 3), "sign": (1, 4), "person": (1, 5), "cyclist": (0, 2),
-    "motorcyclist": (0, 2), "car": (2, 6), "truck": (0, 2), "bus": (0, 2), "train": (0, 1), "bicycle": (0, 2),
+    "tree": (2, 5), "lamp": (1, 4), "light": (1, 3), "sign": (1, 4), "person": (1, 5), "cyclist": (1, 2),
+    "motorcyclist": (1, 2), "car": (2, 5), "truck": (0, 2), "bus": (0, 2), "train": (0, 1), "bicycle": (0, 2),
 }  # fmt: skip
 
 GAME = Look(
@@ -115,18 +115,18 @@ CAMERA = Look(
     texture={"vegetation": 0.5, "terrain": 0.34, "building": 0.2, "road": 0.14, "sidewalk": 0.2},
     plain=0.12,
     variation=24,
-    haze=130.0,
+    haze=200.0,
     haze_color=(196, 200, 202),
     gain=(0.75, 1.2),
     tint=(122, 128, 136),
-    contrast=0.86,
+    contrast=0.9,
     blur=3,
-    noise=9,
-    vignette=0.35,
+    noise=7,
+    vignette=0.3,
     road=(3.5, 6.0),
     sidewalk=(2.0, 4.0),
     horizon=(0.42, 0.5),
-    counts=_COUNTS | {"person": (2, 8), "car": (3, 8), "tree": (2, 8), "sign": (1, 5)},
+    counts=_COUNTS | {"person": (2, 7), "car": (3, 7), "tree": (2, 7), "sign": (1, 5)},
 )
 
 LOOKS = {"game": GAME, "camera": CAMERA}

@@ -5,13 +5,15 @@ from collections.abc import Callable
 import numpy as np
 
 from da_toolkit.data.streets.canvas import Canvas
+from da_toolkit.data.streets.looks import Color
 
 _DARK, _GLASS, _SKIN = (26, 26, 28), (70, 86, 98), (206, 160, 130)
 _LAMPS = ((220, 50, 40), (230, 180, 50), (60, 200, 90))
 
 
-def _shaded(color: np.ndarray, share: float) -> np.ndarray:
-    return (color * share).astype(int)
+def _shaded(color: Color, share: float) -> Color:
+    red, green, blue = color
+    return min(255, int(red * share)), min(255, int(green * share)), min(255, int(blue * share))
 
 
 def tree(canvas: Canvas, x: float, z: float) -> None:
@@ -20,26 +22,26 @@ def tree(canvas: Canvas, x: float, z: float) -> None:
     canvas.stroke("vegetation", (84, 66, 50), (x, 0), (x, height * 0.6), z, 0.3)
     color = canvas.color("vegetation")
     for _ in range(7):
-        dx, dy = canvas.rng.uniform(-1, 1, 2)
+        dx, dy = canvas.rng.uniform(-1, 1, 2).tolist()
         spread = height * canvas.rng.uniform(0.25, 0.45)
-        shade = _shaded(color, canvas.rng.uniform(0.75, 1.1)).clip(0, 255)
+        shade = _shaded(color, canvas.rng.uniform(0.75, 1.1))
         canvas.disc("vegetation", shade, x + dx * height * 0.2, height * (0.75 + 0.18 * dy), z, spread, spread)
 
 
 def lamp(canvas: Canvas, x: float, z: float) -> None:
     """A street lamp: pole and arm."""
     height, color = canvas.rng.uniform(5, 8), canvas.color("pole")
-    canvas.stroke("pole", color, (x, 0), (x, height), z, 0.22)
-    canvas.stroke("pole", color, (x, height), (x - np.sign(x) * 1.6, height), z, 0.16)
+    canvas.stroke("pole", color, (x, 0), (x, height), z, 0.34)
+    canvas.stroke("pole", color, (x, height), (x - np.sign(x) * 1.6, height), z, 0.26)
 
 
 def light(canvas: Canvas, x: float, z: float) -> None:
     """A traffic light on its pole."""
     height = canvas.rng.uniform(3, 4.5)
-    canvas.stroke("pole", canvas.color("pole"), (x, 0), (x, height), z, 0.2)
-    canvas.box("traffic light", canvas.color("traffic light"), x, height - 0.3, z, 0.75, 1.9)
+    canvas.stroke("pole", canvas.color("pole"), (x, 0), (x, height), z, 0.3)
+    canvas.box("traffic light", canvas.color("traffic light"), x, height - 0.3, z, 1.0, 2.4)
     lit = int(canvas.rng.integers(3))
-    canvas.disc("traffic light", _LAMPS[lit], x, height + 1.2 - 0.5 * lit, z, 0.42, 0.42)
+    canvas.disc("traffic light", _LAMPS[lit], x, height + 1.6 - 0.65 * lit, z, 0.6, 0.6)
 
 
 def sign(canvas: Canvas, x: float, z: float) -> None:
@@ -47,9 +49,9 @@ def sign(canvas: Canvas, x: float, z: float) -> None:
     height, color, size = (
         canvas.rng.uniform(2.2, 3.2),
         canvas.color("traffic sign"),
-        canvas.rng.uniform(0.9, 1.5),
+        canvas.rng.uniform(1.1, 1.9),
     )
-    canvas.stroke("pole", canvas.color("pole"), (x, 0), (x, height), z, 0.14)
+    canvas.stroke("pole", canvas.color("pole"), (x, 0), (x, height), z, 0.24)
     kind = int(canvas.rng.integers(3))
     if kind == 0:
         canvas.disc("traffic sign", color, x, height + size / 2, z, size, size)
@@ -78,8 +80,8 @@ def bicycle(canvas: Canvas, x: float, z: float) -> None:
     for side in (-0.55, 0.55):
         canvas.disc("bicycle", _DARK, x + side, 0.36, z, 0.72, 0.72)
         canvas.disc("bicycle", (110, 110, 112), x + side, 0.36, z, 0.5, 0.5)
-    canvas.stroke("bicycle", color, (x - 0.55, 0.4), (x + 0.2, 0.9), z, 0.12)
-    canvas.stroke("bicycle", color, (x + 0.55, 0.4), (x + 0.35, 1.05), z, 0.12)
+    canvas.stroke("bicycle", color, (x - 0.55, 0.4), (x + 0.2, 0.9), z, 0.16)
+    canvas.stroke("bicycle", color, (x + 0.55, 0.4), (x + 0.35, 1.05), z, 0.16)
 
 
 def cyclist(canvas: Canvas, x: float, z: float) -> None:

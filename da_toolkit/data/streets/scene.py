@@ -16,7 +16,7 @@ WORLD_VERSION = 1
 _SPLITS = {"train": 0, "val": 1, "test": 2}
 _SIDE = 256  # of the noise tile
 _SEGMENTS = ("building", "building", "building", "wall", "fence", "vegetation", "none")
-_CYCLE = 16  # segments until a street repeats itself, out of sight
+_CYCLE = 8  # segments until a street repeats itself, out of sight
 _HEIGHTS = {
     "building": (5.0, 16.0),
     "wall": (1.8, 3.0),
@@ -133,13 +133,13 @@ def _objects(canvas: Canvas, curb: float, front: float) -> None:
     for name, (low, high) in canvas.look.counts.items():
         for _ in range(int(rng.integers(low, high + 1))):
             side = 1 if rng.random() < 0.5 else -1
-            z = float(rng.uniform(5, 40))
+            z = 5 + 27 * float(rng.random()) ** 1.4
             if name in ROADSIDE:
                 places.append((z, side * float(rng.uniform(curb + 0.3, front + 1)), name))
             elif name in WALKING:
-                places.append((float(rng.uniform(5, 25)), side * float(rng.uniform(curb * 0.7, front)), name))
+                places.append((0.7 * z, side * float(rng.uniform(curb * 0.7, front)), name))
             else:
-                places.append((z + 3, side * float(rng.uniform(0.8, curb - 0.6)), name))
+                places.append((z + 2, side * float(rng.uniform(0.8, curb - 0.6)), name))
     for z, x, name in sorted(places, reverse=True):
         if name in DRIVING:
             paint, width = DRIVING[name]
