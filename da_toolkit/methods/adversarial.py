@@ -134,7 +134,7 @@ class Adversarial(Method):
 
     def terms(self, context: BuildContext) -> list[Term]:
         games = [AdversarialTerm(settings, context) for settings in self.discriminators]
-        return [Supervised("source"), *games]
+        return [Supervised(context, "source", self.class_balance), *games]
 
 
 @METHODS.register(family="adversarial", paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)")

@@ -1,40 +1,87 @@
 """Cross-entropy on labels: source-only training, the target-trained oracle, and every method's base."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.methods.term import BuildContext, Method, Reads, Term
 from da_toolkit.registry import METHODS
+from da_toolkit.training.stages import StageContext
 from da_toolkit.training.step import Step
 
+_COUNTED = 300  # label maps whose class frequencies decide the weights
+_RAREST = 1e-4  # share of pixels below which a class is not weighted up any further
 
-def segmentation_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Mean cross-entropy over labelled pixels; 0 (with a gradient of 0) where every pixel is ignored.
+
+def segmentation_loss(logits: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy averaged over labelled pixels; 0 (with a gradient of 0) where every pixel is ignored.
 
     Args:
         logits: [B,C,H,W].
         label: int64 [B,H,W], 255 = ignore.
+        weights: [C], what a pixel of each class counts in the average; by default all count the same.
     """
-    total = F.cross_entropy(logits, label, ignore_index=IGNORE, reduction="sum")
-    return total / (label != IGNORE).sum().clamp(min=1)
+    total = F.cross_entropy(logits, label, weights, ignore_index=IGNORE, reduction="sum")
+    labelled = label != IGNORE
+    if weights is None:
+        return total / labelled.sum().clamp(min=1)
+    mass = (weights[label.where(labelled, 0)] * labelled).sum()
+    return total / mass.where(mass > 0, 1)
+
+
+def balanced_weights(labels: Iterable[np.ndarray], num_classes: int, power: float) -> Tensor:
+    """float32 [C], proportional to (class frequency)^-power, with mean 1 over the labelled pixels.
+
+    Args:
+        labels: uint8 train ids [H,W], 255 = ignore.
+        power: 0 = all classes count the same, 0.5 = inverse square root, 1 = inverse frequency.
+    """
+    counts = np.zeros(256)
+    for label in labels:
+        counts += np.bincount(label.ravel(), minlength=256)
+    frequency = counts[:num_classes] / max(1, counts[:num_classes].sum())
+    weights = np.maximum(frequency, _RAREST) ** -power
+    mean = (weights * frequency).sum()
+    return torch.tensor(weights / (mean or 1), dtype=torch.float32)
 
 
 class Supervised(Term):
     """Cross-entropy on one domain's labels, at the main and, where there is one, the auxiliary level."""
 
-    def __init__(self, domain: Literal["source", "target"] = "source", aux_weight: float = 0.1) -> None:
+    weights: Tensor
+
+    def __init__(
+        self,
+        context: BuildContext,
+        domain: Literal["source", "target"] = "source",
+        class_balance: float = 0.0,
+        aux_weight: float = 0.1,
+    ) -> None:
         super().__init__()
-        self.domain, self.aux_weight = domain, aux_weight
+        self.domain: Literal["source", "target"] = domain
+        self.class_balance, self.aux_weight = class_balance, aux_weight
+        self.register_buffer("weights", torch.ones(len(context.label_space)))
+        self.counted = False
+
+    def begin_stage(self, stage: StageContext) -> None:
+        if self.class_balance and not self.counted:
+            labels = islice(stage.labels(self.domain), _COUNTED)
+            self.weights.copy_(balanced_weights(labels, len(self.weights), self.class_balance))
+            self.counted = True
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         view = step.source if self.domain == "source" else step.target
-        losses = {"seg": segmentation_loss(view.logits(), view.label)}
+        weights = self.weights if self.class_balance else None
+        losses = {"seg": segmentation_loss(view.logits(), view.label, weights)}
         if view.output.aux_logits is not None:
-            losses["seg_aux"] = self.aux_weight * segmentation_loss(view.logits("aux"), view.label)
+            losses["seg_aux"] = self.aux_weight * segmentation_loss(view.logits("aux"), view.label, weights)
         return losses
 
 
@@ -44,7 +91,7 @@ class SourceOnly(Method):
     """Train on the labelled source alone: the lower bound."""
 
     def terms(self, context: BuildContext) -> list[Term]:
-        return [Supervised("source")]
+        return [Supervised(context, "source", self.class_balance)]
 
 
 @METHODS.register("oracle", family="baseline")
@@ -57,4 +104,4 @@ class Oracle(Method):
         return Reads(source=False, target=True, target_labels=True)
 
     def terms(self, context: BuildContext) -> list[Term]:
-        return [Supervised("target")]
+        return [Supervised(context, "target", self.class_balance)]

@@ -54,4 +54,4 @@ class TargetBN(Method):
         return Reads(source=True, target=True)
 
     def terms(self, context: BuildContext) -> list[Term]:
-        return [Supervised("source"), TargetBatchNorm(self.batches)]
+        return [Supervised(context, "source", self.class_balance), TargetBatchNorm(self.batches)]

@@ -68,6 +68,8 @@ class Method:
 
     regularizers: tuple[Regularizer, ...] = ()
     """Terms that join this method's own."""
+    class_balance: float = 0.0
+    """Cross-entropy weights of (class frequency)^-class_balance: 0 = none, 0.5 = inverse square root."""
 
     @property
     def own_reads(self) -> Reads:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 from torch import nn
 
 from da_toolkit.data.batch import Batch
@@ -31,9 +33,12 @@ def rounds(count: int, steps: int) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What terms may use to rebuild frozen knowledge; it offers no target labels."""
+    """What terms may use to rebuild frozen knowledge."""
 
     stage: Stage
     model: nn.Module
     target_pass: Callable[[], Iterator[Batch]]
-    """One pass over the target training images in order, on the device, without augmentation or labels."""
+    """One pass over the target training images, on the device, without augmentation or labels."""
+    labels: Callable[[Literal["source", "target"]], Iterator[np.ndarray]]
+    """A domain's training labels, uint8 [H,W] at their own resolution, in an order drawn from the seed.
+    Raises RuntimeError where the method's `reads` does not name them."""

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -183,7 +184,7 @@ class Trainer:
         return stage
 
     def _context(self, stage: Stage) -> StageContext:
-        return StageContext(stage, self.model, self._target_pass)
+        return StageContext(stage, self.model, self._target_pass, self._labels)
 
     def _target_pass(self) -> Iterator[Batch]:
         samples = Samples(self.target, self.recipe.target.size, Augmentation(), with_labels=False, seed=0)
@@ -192,6 +193,16 @@ class Trainer:
         for start in range(0, len(order), size):
             batch = collate([samples[0, index] for index in order[start : start + size]])
             yield batch.to(self.fabric.device, channels_last=True)
+
+    def _labels(self, domain: Literal["source", "target"]) -> Iterator[np.ndarray]:
+        data, allowed = {
+            "source": (self.source, self.reads.source),
+            "target": (self.target, self.reads.target_labels),
+        }[domain]
+        if not allowed:
+            raise RuntimeError(f"the method's `reads` does not name {domain} labels")
+        order = np.random.default_rng(self.seed).permutation(len(data))
+        return (data.label(int(index)) for index in order)
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, as tensors and plain values."""

@@ -1,10 +1,12 @@
 import math
 
+import numpy as np
+import pytest
 import torch
 from tester import step_of
 
-from da_toolkit.methods import SourceOnly
-from da_toolkit.methods.supervised import segmentation_loss
+from da_toolkit.methods import Oracle, SourceOnly
+from da_toolkit.methods.supervised import balanced_weights, segmentation_loss
 
 
 def test_mean_cross_entropy_over_labelled_pixels():
@@ -26,3 +28,52 @@ def test_the_auxiliary_level_counts_a_tenth(tiny_trainer):
 def test_no_auxiliary_loss_without_the_level(tiny_trainer):
     trainer = tiny_trainer(SourceOnly(), aux=False)
     assert set(trainer.terms[0].losses(step_of(trainer))) == {"seg"}
+
+
+def test_a_weighted_mean_divides_by_the_weights_of_its_pixels():
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    label = torch.randint(0, 3, (2, 4, 5), generator=torch.Generator().manual_seed(1))
+    label[0, 0] = 255
+    weights = torch.tensor([1.0, 4.0, 0.5])
+    total, mass = 0.0, 0.0
+    for b, y, x in np.ndindex(2, 4, 5):
+        if label[b, y, x] != 255:
+            weight = weights[label[b, y, x]]
+            total -= weight * logits[b, :, y, x].log_softmax(0)[label[b, y, x]]
+            mass += weight
+    torch.testing.assert_close(segmentation_loss(logits, label, weights), total / mass)
+
+
+def test_nothing_labelled_costs_nothing():
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    label = torch.full((1, 2, 2), 255)
+    for weights in (None, torch.ones(3)):
+        loss = segmentation_loss(logits, label, weights)
+        loss.backward()
+        assert loss == 0 and (logits.grad == 0).all()
+
+
+def test_balanced_weights():
+    labels = [np.array([[0, 0, 0, 1], [255, 255, 0, 0]], np.uint8)]  # 5/6 and 1/6; class 2 is absent
+    weights = balanced_weights(iter(labels), 3, power=0.5)
+    assert weights[1] / weights[0] == pytest.approx(math.sqrt(5))
+    assert weights[0] * 5 / 6 + weights[1] / 6 == pytest.approx(1)
+    assert weights[2] / weights[0] == pytest.approx(math.sqrt(5 / 6 / 1e-4))
+    assert balanced_weights(iter(labels), 3, power=0.0).tolist() == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("method", [SourceOnly(class_balance=0.5), Oracle(class_balance=0.5)])
+def test_weights_are_counted_on_the_domain_trained_on(method, tiny_trainer):
+    trainer = tiny_trainer(method, steps=1, forbid=isinstance(method, SourceOnly))
+    data = trainer.target if isinstance(method, Oracle) else trainer.source
+    trainer.fit(lambda *_: None)
+    expected = balanced_weights((data._label(i) for i in range(len(data))), 19, 0.5)
+    torch.testing.assert_close(trainer.terms[0].weights, expected)
+    assert (expected[[0, 2, 10]] != expected[1]).any()
+
+
+def test_target_labels_stay_closed_to_terms_that_do_not_name_them(tiny_trainer):
+    trainer = tiny_trainer(SourceOnly())
+    context = trainer._context(trainer.recipe.schedule.stages[0])
+    with pytest.raises(RuntimeError, match="does not name target labels"):
+        context.labels("target")

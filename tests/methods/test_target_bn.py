@@ -25,7 +25,7 @@ def test_statistics_are_those_of_the_target():
     net = Net().train()
     images = [torch.rand(4, 3, 12, 12) * 5 for _ in range(3)]
     batches = [Batch(image, None, torch.arange(4)) for image in images]
-    TargetBatchNorm(batches=3).prepare_evaluation(StageContext(Stage("s", 1), net, lambda: iter(batches)))
+    TargetBatchNorm(batches=3).prepare_evaluation(StageContext(Stage("s", 1), net, lambda: iter(batches), None))
     raw = [net.first(image) for image in images]
     means = torch.stack([r.mean((0, 2, 3)) for r in raw]).mean(0)
     variances = torch.stack([r.var((0, 2, 3)) for r in raw]).mean(0)
@@ -48,5 +48,5 @@ def test_only_the_asked_number_of_batches_is_read():
             seen.append(number)
             yield Batch(torch.rand(2, 3, 8, 8), None, torch.arange(2))
 
-    TargetBatchNorm(batches=2).prepare_evaluation(StageContext(Stage("s", 1), Net(), stream))
+    TargetBatchNorm(batches=2).prepare_evaluation(StageContext(Stage("s", 1), Net(), stream, None))
     assert seen == [0, 1]
