@@ -22,7 +22,7 @@ from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.optim import AdamW, LearningRate
 from da_toolkit.training.session import Runtime, Session, predict_images
 
-STEPS = 240
+STEPS = 480
 SIZE = (96, 192)
 TRIO = {"source only": "source_only_gta", "adapted": "adaptseg_gta", "oracle": "oracle_gta"}
 
@@ -36,9 +36,9 @@ def demo_version(recipe: Recipe, steps: int = STEPS) -> Recipe:
         target=Streets(size=SIZE, look="camera", labels=labels),
         model=LightDeepLabV3Plus(weights="packaged", width=48, aux=recipe.model.aux),
         schedule=recipe.schedule.scaled(steps),
-        optimizer=AdamW(lr=5e-4, head_multiplier=4),
+        optimizer=AdamW(lr=1.5e-3, head_multiplier=2),
         learning_rate=LearningRate(warmup=min(20, steps // 4)),
-        batch_size=4,
+        batch_size=2,
         accumulate=1,
         source_augmentation=Augmentation(flip=True),
         target_augmentation=Augmentation(flip=True),

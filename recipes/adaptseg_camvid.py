@@ -11,13 +11,14 @@ from da_toolkit.training.optim import AdamW, LearningRate
 recipe = Recipe(
     source=Carla(size=(298, 480)),
     target=CamVid(size=(360, 480)),
-    model=LightDeepLabV3Plus(weights="packaged", aux=False),
-    method=Adversarial(discriminators=(OutputSpace(weight=1e-3),)),
-    schedule=Schedule((Stage("train", steps=600),)),
-    optimizer=AdamW(lr=1e-3, head_multiplier=3, weight_decay=0.01),
+    model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
+    # Adversarial weights and rates are 5 times the published ones, for a run that is 250 times shorter.
+    method=Adversarial(discriminators=(OutputSpace(weight=5e-3, width=32, lr=5e-4),), class_balance=0.5),
+    schedule=Schedule((Stage("train", steps=1_000),)),
+    optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
     learning_rate=LearningRate("poly", power=0.9, warmup=20),
-    batch_size=4,
-    source_augmentation=Augmentation(scale=(0.6, 1.6), flip=True, color=0.8, blur=0.4, crop=(192, 256)),
-    target_augmentation=Augmentation(scale=(0.6, 1.6), flip=True, crop=(192, 256)),
+    batch_size=2,
+    source_augmentation=Augmentation(scale=(0.65, 1.4), flip=True, color=0.8, blur=0.4, crop=(192, 256)),
+    target_augmentation=Augmentation(scale=(0.55, 1.2), flip=True, crop=(192, 256)),
     evaluation=Evaluation(size=(240, 320)),
 )

@@ -8,7 +8,7 @@ import pytest
 from da_toolkit.data.labels import CITYSCAPES19, SYNTHIA16
 from da_toolkit.data.streets import WORLD_VERSION, Streets, render
 
-HASHES = {"game": "5844fd3329ea32c5", "camera": "10db9ed4c7137ca2"}
+HASHES = {"game": "0a948b40c8d9b23b", "camera": "cd5bd813cc1e3179"}
 
 
 def digest(look):
