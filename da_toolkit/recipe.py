@@ -78,6 +78,8 @@ class Recipe:
         for name in ("batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for regularizer in self.method.regularizers:
+            regularizer.check(self.schedule.stages)
         if self.source.label_space != self.target.label_space:
             raise UserError(
                 f"source and target have different label spaces ({self.source.label_space.name} and "

@@ -1,6 +1,5 @@
 """Shared pieces: a toy domain in memory, a tiny network, and a cache of streets frames for the whole session."""
 
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -68,7 +67,7 @@ def tiny_recipe():
     from da_toolkit.training.optim import AdamW
 
     def make(method, steps=4, aux=True, **changes):
-        recipe = Recipe(
+        settings = dict(
             source=Streets(size=(64, 96), frames=4, val_frames=2, render_size=(64, 96)),
             target=Streets(size=(64, 96), look="camera", frames=4, val_frames=2, render_size=(64, 96)),
             model=DeepLabV2("test_resnet", output_stride=16, weights="none", aux=aux, dilations=(1, 2)),
@@ -78,7 +77,7 @@ def tiny_recipe():
             batch_size=2,
             source_augmentation=Augmentation(flip=True, scale=(0.8, 1.25), color=0.3),
         )
-        return dataclasses.replace(recipe, **changes)
+        return Recipe(**(settings | changes))
 
     return make
 

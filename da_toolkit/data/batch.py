@@ -8,11 +8,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """`image` float32 [B,3,H,W] RGB 0..1, `label` int64 [B,H,W] (255 = ignore) or none, `index` int64 [B]."""
+    """`image` float32 [B,3,H,W] RGB 0..1, `label` int64 [B,H,W] (255 = ignore) or none, `index` int64 [B],
+    `regions` int32 [B,H,W], numbers within the image (-1 = none), or none."""
 
     image: Tensor
     label: Tensor | None
     index: Tensor
+    regions: Tensor | None = None
 
     def to(self, device: torch.device, channels_last: bool = False) -> "Batch":
         """Move to a device without waiting; uint8 images become 0..1 floats there."""
@@ -22,4 +24,5 @@ class Batch:
         if channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
         label = self.label.to(device, non_blocking=True).long() if self.label is not None else None
-        return replace(self, image=image, label=label, index=self.index.to(device, non_blocking=True))
+        regions = self.regions.to(device, non_blocking=True) if self.regions is not None else None
+        return replace(self, image=image, label=label, index=self.index.to(device, non_blocking=True), regions=regions)

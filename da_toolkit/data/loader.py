@@ -1,14 +1,15 @@
 """Infinite seeded batches of one domain, resumable at any step without replaying the ones before."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.domain import DomainData
-from da_toolkit.data.transforms import Augmentation, augment
+from da_toolkit.data.transforms import Augmentation, augment, resized
 
 Place = tuple[int, int]
 """(epoch, index): which image, and which of its random versions."""
@@ -40,8 +41,16 @@ class EpochSampler(Sampler[list[Place]]):
             position += whole
 
 
+Sample = tuple[np.ndarray, np.ndarray | None, int, np.ndarray | None]
+"""Image, label, index, regions."""
+
+
 class Samples(Dataset):
-    """Augmented (image, label, index) of a domain; labels are read only where `with_labels` says so."""
+    """Augmented samples of a domain; labels are read only where `with_labels` says so.
+
+    Args:
+        regions: gives the region map int32 [*size] of an image uint8 [H,W,3]; none = no regions.
+    """
 
     def __init__(
         self,
@@ -50,24 +59,35 @@ class Samples(Dataset):
         augmentation: Augmentation,
         with_labels: bool,
         seed: int,
+        regions: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
-        self.data, self.with_labels, self.seed = data, with_labels, seed
+        self.data, self.size, self.with_labels, self.seed, self.regions = data, size, with_labels, seed, regions
         self.pipeline = augmentation.build(size)
 
-    def __getitem__(self, place: Place) -> tuple[np.ndarray, np.ndarray | None, int]:
+    def __getitem__(self, place: Place) -> Sample:
         epoch, index = place
-        label = self.data.label(index) if self.with_labels else None
+        image, label, regions = self.data.image(index), None, None
+        if self.with_labels:
+            label = self.data.label(index)
+        if self.regions is not None:
+            image = resized(image, self.size)
+            label = None if label is None else cv2.resize(label, self.size[::-1], interpolation=cv2.INTER_NEAREST)
+            regions = self.regions(image)
         seed = int(np.random.SeedSequence((self.seed, index, epoch)).generate_state(1)[0])
-        image, label = augment(self.pipeline, self.data.image(index), label, seed)
-        return image, label, index
+        image, label, regions = augment(self.pipeline, image, label, seed, regions)
+        return image, label, index, regions
 
 
-def collate(samples: list[tuple[np.ndarray, np.ndarray | None, int]]) -> Batch:
+def collate(samples: list[Sample]) -> Batch:
     """uint8 images [B,3,H,W] and labels [B,H,W]: a quarter of the bytes that floats would carry."""
-    images, labels, indices = zip(*samples, strict=True)
+    images, labels, indices, regions = zip(*samples, strict=True)
     image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    label = None if labels[0] is None else torch.from_numpy(np.stack(labels))
-    return Batch(image, label, torch.tensor(indices))
+    return Batch(image, _stacked(labels), torch.tensor(indices), _stacked(regions))
+
+
+def _stacked(maps: tuple[np.ndarray | None, ...]) -> torch.Tensor | None:
+    known = [values for values in maps if values is not None]
+    return torch.from_numpy(np.stack(known)) if known else None
 
 
 def endless_batches(samples: Samples, sampler: EpochSampler, workers: int) -> Iterator[Batch]:
@@ -85,6 +105,4 @@ def endless_batches(samples: Samples, sampler: EpochSampler, workers: int) -> It
 
 
 def _one_thread(_: int) -> None:
-    import cv2
-
     cv2.setNumThreads(0)

@@ -61,7 +61,7 @@ class Augmentation:
             steps += [A.RGBShift(round(40 * c), round(40 * c), round(40 * c), p=0.5), A.ToGray(p=0.1 * c)]
         if self.blur:
             steps.append(A.OneOf([A.GaussianBlur((3, 5)), A.GaussNoise((0.02, 0.08))], p=self.blur))
-        return A.Compose(steps)
+        return A.Compose(steps, additional_targets={"regions": "mask"})
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -76,9 +76,23 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def augment(
-    pipeline: "A.Compose", image: np.ndarray, label: np.ndarray | None, seed: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Apply a pipeline with its own random stream: the same seed always gives the same result."""
+    pipeline: "A.Compose",
+    image: np.ndarray,
+    label: np.ndarray | None,
+    seed: int,
+    regions: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Apply a pipeline with its own random stream: the same seed always gives the same result.
+
+    Args:
+        image: uint8 [H,W,3].
+        label: uint8 [H,W], 255 = ignore; it becomes 255 where the image is padded.
+        regions: int32 [H,W], region numbers from 0; they become -1 where the image is padded.
+    """
     pipeline.set_random_seed(seed)
-    moved = pipeline(image=image) if label is None else pipeline(image=image, mask=label)
-    return moved["image"], moved.get("mask")
+    maps = {"mask": label, "regions": None if regions is None else regions + IGNORE + 1}
+    moved = pipeline(image=image, **{name: values for name, values in maps.items() if values is not None})
+    if regions is None:
+        return moved["image"], moved.get("mask"), None
+    # Padding writes 255 into every map, so numbers stand above it meanwhile.
+    return moved["image"], moved.get("mask"), np.maximum(moved["regions"] - IGNORE - 1, -1).astype(np.int32)

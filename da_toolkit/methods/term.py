@@ -1,15 +1,21 @@
 """The contract: a method is a sum of terms, and says which data it reads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from da_toolkit.data.labels import LabelSpace
-from da_toolkit.training.stages import StageContext
+from da_toolkit.errors import UserError
+from da_toolkit.training.stages import Stage, StageContext
 from da_toolkit.training.step import Step
+
+if TYPE_CHECKING:
+    from da_toolkit.models.deeplab import DeepLabSettings
+    from da_toolkit.regularizers.rpt.superpixels import Superpixels
 
 
 class Term(nn.Module):
@@ -43,6 +49,8 @@ class BuildContext:
 
     label_space: LabelSpace
     feature_channels: int
+    model: "DeepLabSettings | None" = None
+    """Settings of the network, for terms that need another one like it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,14 @@ class Reads:
 @dataclass(frozen=True)
 class Regularizer:
     """Settings of a term that can join any method. It always reads target images."""
+
+    @property
+    def superpixels(self) -> "Superpixels | None":
+        """The region maps that its term reads with every target image, if it does."""
+        return None
+
+    def check(self, stages: Sequence[Stage]) -> None:
+        """Raises `UserError` for a schedule in which the term could never act."""
 
     def build(self, context: BuildContext) -> Term:
         raise NotImplementedError
@@ -83,6 +99,14 @@ class Method:
         """The data the method reads, with its regularizers."""
         own = self.own_reads
         return Reads(own.source, own.target or bool(self.regularizers), own.target_labels)
+
+    @property
+    def superpixels(self) -> "Superpixels | None":
+        """The region maps that its regularizers read. Raises `UserError` if two of them ask for different ones."""
+        wanted = {regularizer.superpixels for regularizer in self.regularizers} - {None}
+        if len(wanted) > 1:
+            raise UserError("method.regularizers: two of them ask for different superpixels; give them the same.")
+        return wanted.pop() if wanted else None
 
     def build(self, context: BuildContext) -> list[Term]:
         """The method's own terms, then its regularizers'."""

@@ -73,6 +73,23 @@ class DeepLab(Segmenter):
         return [{"params": trained, "lr": lr}, {"params": heads, "lr": lr * head_multiplier}]
 
 
+class ImageFeatures(nn.Module):
+    """A frozen backbone: images [B,3,H,W] 0..1 -> last stage's features [B,D,h,w]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone.eval().requires_grad_(False)
+        mean, std = normalization(backbone)
+        self.register_buffer("mean", mean.view(1, 3, 1, 1))
+        self.register_buffer("std", std.view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.backbone((images - self.mean) / self.std)[-1]
+
+
 class ASPPSum(nn.Module):
     """Atrous classifier of DeepLab-v2 (Chen et al., TPAMI 2018): the sum of dilated 3x3 convolutions."""
 
@@ -158,6 +175,10 @@ class DeepLabSettings:
     def __post_init__(self) -> None:
         if self.output_stride not in (8, 16, 32):
             raise UserError(f"model.output_stride is 8, 16 or 32, got {self.output_stride}.")
+
+    def pretrained(self) -> "ImageFeatures":
+        """The backbone with the weights that training starts from, frozen."""
+        return ImageFeatures(build_backbone(self.backbone, self.output_stride, self.weights))
 
     def build(self, num_classes: int) -> DeepLab:
         """The network. Raises `UserError` for an unknown backbone or weights that cannot be had."""

@@ -1,14 +1,28 @@
 """Stages of a schedule, and what a term is told when one begins."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
+from da_toolkit.training.step import View
+
+Watcher = tuple[Callable[[View], None], Callable[[], None]]
+
+
+@dataclass(frozen=True)
+class RegionIndex:
+    """Which regions the target images have."""
+
+    counts: list[int]
+    """Regions of each image."""
+    keys: list[str]
+    """A hash of each image and of how its regions were made."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,22 @@ class StageContext:
     stage: Stage
     model: nn.Module
     target_pass: Callable[[], Iterator[Batch]]
-    """One pass over the target training images, on the device, without augmentation or labels."""
+    """One pass over the target training images, on the device, without augmentation or labels; with regions
+    where a regularizer reads them."""
     labels: Callable[[Literal["source", "target"]], Iterator[np.ndarray]]
-    """A domain's training labels, uint8 [H,W] at their own resolution, in an order drawn from the seed.
+    """A domain's training labels, uint8 train ids at training size [H,W], in an order drawn from the seed.
     Raises RuntimeError where the method's `reads` does not name them."""
+    regions: RegionIndex | None = None
+    """The target's regions, where a regularizer reads them."""
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
+    seed: int = 0
+    watchers: list[Watcher] = field(default_factory=list)
+
+    def watch_target(self, see: Callable[[View], None], done: Callable[[], None]) -> None:
+        """Take part in the stage's one shared pass of the network over the target images.
+
+        Args:
+            see: given each batch's view, without gradients, in `eval` mode and the run's precision.
+            done: called after the last one.
+        """
+        self.watchers.append((see, done))

@@ -20,6 +20,7 @@ class View:
         self.batch = batch
         self._network = network
         self._logits: dict[Level, Tensor] = {}
+        self._log_probabilities: dict[Level, Tensor] = {}
         self._probabilities: dict[Level, Tensor] = {}
 
     @cached_property
@@ -53,6 +54,19 @@ class View:
         if level not in self._probabilities:
             self._probabilities[level] = self.logits(level).softmax(1)
         return self._probabilities[level]
+
+    def log_probabilities(self, level: Level = "main") -> Tensor:
+        """float32 [B,C,H,W], the log-softmax of `logits`."""
+        if level not in self._log_probabilities:
+            self._log_probabilities[level] = self.logits(level).log_softmax(1)
+        return self._log_probabilities[level]
+
+    @property
+    def regions(self) -> Tensor:
+        """int32 [B,H,W] numbers within each image, -1 = none. Raises RuntimeError where no regularizer reads them."""
+        if self.batch.regions is None:
+            raise RuntimeError("this step carries no regions: no regularizer's `regions` names them")
+        return self.batch.regions
 
 
 class Step:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,11 @@ from da_toolkit.data.loader import EpochSampler, Samples, collate, endless_batch
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.methods.term import BuildContext, Term
 from da_toolkit.recipe import Recipe
+from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
 from da_toolkit.training.optim import set_learning_rate
 from da_toolkit.training.parallel import average_gradients, broadcast_state
-from da_toolkit.training.stages import Stage, StageContext
-from da_toolkit.training.step import Step
+from da_toolkit.training.stages import RegionIndex, Stage, StageContext
+from da_toolkit.training.step import Step, View
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -52,10 +54,13 @@ class Trainer:
         self.recipe, self.fabric, self.seed, self.workers = recipe, fabric, seed, workers
         self.source, self.target = source, target
         self.reads = recipe.method.reads
+        superpixels = recipe.method.superpixels
+        self.regions = SuperpixelCache(superpixels, recipe.target.size) if superpixels is not None else None
+        self.region_index: RegionIndex | None = None
         torch.manual_seed(seed)
         space = recipe.source.label_space
         self.model = recipe.model.build(len(space)).to(fabric.device).to(memory_format=torch.channels_last)
-        context = BuildContext(space, self.model.feature_channels)
+        context = BuildContext(space, self.model.feature_channels, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
         self.terms = cast(list[Term], list(self.players))
         network = torch.compile(self.model) if compile else self.model
@@ -89,9 +94,7 @@ class Trainer:
         on_stage: Callable[[str], None] = lambda name: None,
     ) -> None:
         """Train from the steps already done to the schedule's end. `after_step` may evaluate and save."""
-        skip = self.done * self.recipe.accumulate
-        source = self._batches(self.source, self.recipe.source.size, self.recipe.source_augmentation, 0, skip)
-        target = self._batches(self.target, self.recipe.target.size, self.recipe.target_augmentation, 1, skip)
+        source, target = self.streams()
         meter = _Meter(self._images_per_step())
         begin = 0
         for stage in self.recipe.schedule.stages:
@@ -99,19 +102,31 @@ class Trainer:
             if self.done < end:
                 on_stage(stage.name)
             if self.done == begin:
-                for term in self.terms:
-                    term.begin_stage(self._context(stage))
+                self._begin(stage)
                 meter.restart()
             while self.done < end:
-                self.model.train()
-                self.players.train()
-                meter.add(self._step(source, target))
-                self.done += 1
+                meter.add(self.step(source, target))
                 if self.done % log_every == 0 or self.done == self.recipe.schedule.steps:
                     report(self.done, *meter.read())
                 after_step(self.done)
                 meter.pause()
             begin = end
+
+    def _begin(self, stage: Stage) -> None:
+        """Terms rebuild their frozen knowledge; those that asked share one pass over the target images."""
+        context = self._context(stage)
+        for term in self.terms:
+            term.begin_stage(context)
+        if not context.watchers:
+            return
+        self.model.eval()
+        with torch.inference_mode(), self.autocast():
+            for batch in self._target_pass():
+                view = View(self.network, batch)
+                for see, _ in context.watchers:
+                    see(view)
+        for _, done in context.watchers:
+            done()
 
     def prepare_evaluation(self) -> None:
         """Let every term bring the network into the state in which it is scored."""
@@ -119,8 +134,17 @@ class Trainer:
         for term in self.terms:
             term.prepare_evaluation(self._context(stage))
 
-    def _step(self, source: Iterator[Batch] | None, target: Iterator[Batch] | None) -> dict[str, Tensor]:
-        """One optimiser step of the network, then one of each term's own players."""
+    def streams(self) -> tuple[Iterator[Batch] | None, Iterator[Batch] | None]:
+        """Endless source and target batches from the next step on; none for a domain that the method does not read."""
+        recipe, skip = self.recipe, self.done * self.recipe.accumulate
+        source = self._batches(self.source, recipe.source.size, recipe.source_augmentation, 0, skip)
+        target = self._batches(self.target, recipe.target.size, recipe.target_augmentation, 1, skip)
+        return source, target
+
+    def step(self, source: Iterator[Batch] | None, target: Iterator[Batch] | None) -> dict[str, Tensor]:
+        """One optimiser step of the network, then one of each term's own players; the losses by name."""
+        self.model.train()
+        self.players.train()
         recipe, parts = self.recipe, self.recipe.accumulate
         multiplier = recipe.learning_rate.multiplier(self.done, recipe.schedule.steps)
         optimizers = [self.optimizer, *self.term_optimizers.values()]
@@ -146,6 +170,7 @@ class Trainer:
         for number, optimizer in self.term_optimizers.items():
             average_gradients(self.fabric, self.terms[number])
             optimizer.step()
+        self.done += 1
         return logged
 
     def _backward(self, losses: dict[str, Tensor], parts: int, logged: dict[str, Tensor]) -> None:
@@ -170,7 +195,8 @@ class Trainer:
             return None
         labels = data is self.source or self.reads.target_labels
         seed = 2 * self.seed + stream
-        samples = Samples(data, size, augmentation, labels, seed)
+        regions = self.regions if data is self.target else None
+        samples = Samples(data, size, augmentation, labels, seed, regions)
         world, rank = self.fabric.world_size, self.fabric.global_rank
         sampler = EpochSampler(len(data), self.recipe.batch_size, seed, skip, rank, world)
         return endless_batches(samples, sampler, self.workers)
@@ -184,10 +210,22 @@ class Trainer:
         return stage
 
     def _context(self, stage: Stage) -> StageContext:
-        return StageContext(stage, self.model, self._target_pass, self._labels)
+        return StageContext(
+            stage, self.model, self._target_pass, self._labels, self._region_index(), self.fabric.device, self.seed
+        )
+
+    def _region_index(self) -> RegionIndex | None:
+        """Superpixels of every target image, made where they are missing; once a run."""
+        if self.regions is not None and self.region_index is None:
+            if self.fabric.global_rank != 0:
+                self.fabric.barrier()  # the first rank fills the cache, the others read it
+            self.region_index = RegionIndex(*self.regions.survey(self.target))
+            if self.fabric.global_rank == 0:
+                self.fabric.barrier()
+        return self.region_index
 
     def _target_pass(self) -> Iterator[Batch]:
-        samples = Samples(self.target, self.recipe.target.size, Augmentation(), with_labels=False, seed=0)
+        samples = Samples(self.target, self.recipe.target.size, Augmentation(), False, 0, self.regions)
         size = max(self.recipe.batch_size, 4)
         order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()
         for start in range(0, len(order), size):
@@ -195,14 +233,14 @@ class Trainer:
             yield batch.to(self.fabric.device, channels_last=True)
 
     def _labels(self, domain: Literal["source", "target"]) -> Iterator[np.ndarray]:
-        data, allowed = {
-            "source": (self.source, self.reads.source),
-            "target": (self.target, self.reads.target_labels),
+        data, size, allowed = {
+            "source": (self.source, self.recipe.source.size, self.reads.source),
+            "target": (self.target, self.recipe.target.size, self.reads.target_labels),
         }[domain]
         if not allowed:
             raise RuntimeError(f"the method's `reads` does not name {domain} labels")
         order = np.random.default_rng(self.seed).permutation(len(data))
-        return (data.label(int(index)) for index in order)
+        return (cv2.resize(data.label(i), size[::-1], interpolation=cv2.INTER_NEAREST) for i in order.tolist())
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, as tensors and plain values."""

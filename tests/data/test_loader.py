@@ -62,7 +62,7 @@ def test_labels_follow_every_geometric_change(toy):
     channel[[0, 2, 10]] = [0, 1, 2]
     agreement = []
     for index in range(6):
-        image, label, _ = samples[0, index]
+        image, label, *_ = samples[0, index]
         seen = label != 255
         agreement.append((image.argmax(-1)[seen] == channel[label][seen]).mean())
         assert image.shape == (48, 64, 3) and label.shape == (48, 64) and (label[~seen] == 255).all()

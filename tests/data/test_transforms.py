@@ -28,7 +28,7 @@ def test_the_label_follows_its_image_through_every_geometric_change(image):
     image = np.repeat(label[..., None] * 255, 3, axis=2)
     pipeline = Augmentation(scale=(1.0, 2.0), flip=True, crop=(32, 40)).build((96, 144))
     for seed in range(8):
-        moved, mask = augment(pipeline, image, label, seed)
+        moved, mask, _ = augment(pipeline, image, label, seed)
         assert moved.shape == (32, 40, 3) and mask.shape == (32, 40)
         sure = (moved[..., 0] < 20) | (moved[..., 0] > 235)  # away from interpolated borders
         assert sure.mean() > 0.2
@@ -37,5 +37,18 @@ def test_the_label_follows_its_image_through_every_geometric_change(image):
 
 def test_what_a_small_zoom_leaves_empty_is_ignored(image):
     pipeline = Augmentation(scale=(0.5, 0.5)).build((48, 72))
-    moved, mask = augment(pipeline, image, np.ones((48, 72), np.uint8), 0)
+    moved, mask, _ = augment(pipeline, image, np.ones((48, 72), np.uint8), 0)
     assert moved.shape == (48, 72, 3) and (mask == 1).sum() == 24 * 36 and (mask == 255).sum() == 48 * 72 - 24 * 36
+
+
+def test_regions_follow_their_image_and_padding_belongs_to_none(image):
+    rows, columns = np.mgrid[0:48, 0:72]
+    regions = (rows // 4 * 18 + columns // 4).astype(np.int32)  # 216 blocks, 255 and above included below
+    for offset in (0, 200, 60_000):
+        pipeline = Augmentation(scale=(0.5, 1.5), flip=True, color=0.5, blur=0.5).build((48, 72))
+        for seed in range(6):
+            label = ((regions + offset) % 251).astype(np.uint8)
+            _, mask, moved = augment(pipeline, image, label, seed, regions + offset)
+            assert moved.dtype == np.int32 and ((moved == -1) == (mask == 255)).all()
+            inside = moved >= 0
+            assert inside.any() and (moved[inside] % 251 == mask[inside]).all()

@@ -1,0 +1,94 @@
+"""Milliseconds of what a user waits for: a street frame, a loaded batch, a training step of each method.
+
+    python benchmarks/speed.py
+
+Everything is measured in one run, in turns, so that a busy machine slows all alike; medians and ratios are kept.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import torch
+from lightning.fabric import Fabric
+
+from da_toolkit.data.loader import EpochSampler, Samples, endless_batches
+from da_toolkit.data.streets import render
+from da_toolkit.demo import demo_version
+from da_toolkit.errors import exits_cleanly
+from da_toolkit.recipe import load_recipe, recipe_files
+from da_toolkit.training.provenance import environment, write_json
+from da_toolkit.training.trainer import Trainer
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+METHODS = ("source_only_gta", "adaptseg_gta", "adaptseg_multi_gta", "feature_adversarial_gta")
+
+
+def median_ms(run: Callable[[], object], rounds: int) -> float:
+    """Median time of one call, milliseconds."""
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        run()
+        times.append(1000 * (time.perf_counter() - begin))
+    return statistics.median(times)
+
+
+def frames(rounds: int = 60) -> dict[str, float]:
+    """One frame of each look at 128x256, on one core."""
+    cv2.setNumThreads(1)
+    render("game", "train", 0)  # the noise tile is made once
+    looks = {look: iter(range(rounds)) for look in ("game", "camera")}
+    return {look: median_ms(lambda look=look: render(look, "train", next(looks[look])), rounds) for look in looks}
+
+
+def batches() -> dict[str, float]:
+    """One batch of two demo images, loaded in this process."""
+    recipe = demo_version(load_recipe(recipe_files()["source_only_gta"]))
+    data = recipe.source.build("train")
+    samples = Samples(data, recipe.source.size, recipe.source_augmentation, True, 0)
+    stream = endless_batches(samples, EpochSampler(len(data), 2, 0), workers=0)
+    return {"plain": median_ms(lambda: next(stream), 50)}
+
+
+def steps(rounds: int = 8, block: int = 5) -> dict[str, float]:
+    """One optimiser step of each method with the demo network, in interleaved blocks of steps."""
+    trainers = {}
+    for name in METHODS:
+        recipe = demo_version(load_recipe(recipe_files()[name]), steps=10_000)
+        data = recipe.source.build("train"), recipe.target.build("train")
+        trainer = Trainer(recipe, Fabric(devices=1), *data)
+        trainers[name] = _endless_steps(trainer)
+        list(islice(trainers[name], 2))  # warm-up
+    times: dict[str, list[float]] = {name: [] for name in METHODS}
+    for _ in range(rounds):
+        for name, stream in trainers.items():
+            times[name].append(median_ms(lambda stream=stream: next(stream), block))
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def _endless_steps(trainer: Trainer) -> Iterator[dict[str, torch.Tensor]]:
+    """Trains one step each time the next item is asked for."""
+    streams = trainer.streams()
+    while True:
+        yield trainer.step(*streams)
+
+
+def main() -> None:
+    result = {"frame_ms": frames(), "batch_ms": batches(), "step_ms": steps(), "threads": torch.get_num_threads()}
+    result |= environment(Fabric(devices=1).device)
+    write_json(RESULTS, result)
+    base = result["step_ms"][METHODS[0]]
+    print("| what | median ms | ratio to source-only |\n| --- | ---: | ---: |")
+    for look, value in result["frame_ms"].items():
+        print(f"| street frame, 128x256, {look} | {value:.1f} | |")
+    print(f"| batch of 2, 96x192 | {result['batch_ms']['plain']:.1f} | |")
+    for name, value in result["step_ms"].items():
+        print(f"| step, {name} --demo | {value:.0f} | {value / base:.2f} |")
+
+
+if __name__ == "__main__":
+    exits_cleanly(main)

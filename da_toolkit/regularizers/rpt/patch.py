@@ -1,0 +1,51 @@
+"""Patch consistency: the pixels of a superpixel should agree on its dominant category."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from da_toolkit.data.labels import IGNORE
+from da_toolkit.errors import UserError
+from da_toolkit.regularizers.rpt.regions import RegionTable, selected_labels
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Patch-based consistency (Zhang et al., CVPR 2020; selection and defaults are our reconstruction)."""
+
+    weight: float = 1.0
+    """Weight of the loss."""
+    threshold: float = 0.9
+    """A region is selected when its score exceeds this, 0..1."""
+    selection: Literal["mean_probability", "vote_share", "pixel"] = "mean_probability"
+    """The score: mean probability of the dominant category, its share of votes, or each pixel's own probability."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise UserError(f"patch.threshold lies in 0..1, got {self.threshold}.")
+
+    def labels(self, table: RegionTable) -> Tensor:
+        """uint8 [total+1]: the frozen label of each region's row, 255 where it is not selected."""
+        if self.selection == "pixel":
+            return selected_labels(table.dominant(), table.score("vote_share"), -1.0)
+        return selected_labels(table.dominant(), table.score(self.selection), self.threshold)
+
+    def loss(self, log_probabilities: Tensor, label: Tensor) -> Tensor:
+        """Mean over the selected pixels of -log P[y, j]: `log_probabilities` [B,C,H,W], `label` int64 [B,H,W]."""
+        if self.selection == "pixel":
+            chosen = log_probabilities.detach().gather(1, label.where(label != IGNORE, 0)[:, None])[:, 0].exp()
+            label = label.where(chosen > self.threshold, IGNORE)
+        return region_loss(log_probabilities, label)
+
+
+def region_loss(log_probabilities: Tensor, label: Tensor) -> Tensor:
+    """Mean of -log P[label] over pixels whose label is not 255; 0 without any.
+
+    Args:
+        log_probabilities: [B,C,H,W].
+        label: int64 [B,H,W].
+    """
+    total = F.nll_loss(log_probabilities, label, ignore_index=IGNORE, reduction="sum")
+    return total / (label != IGNORE).sum().clamp(min=1)

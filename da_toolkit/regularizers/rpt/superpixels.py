@@ -1,0 +1,138 @@
+"""SLIC superpixels of target images, made once and cached by what the image and the settings are."""
+
+import dataclasses
+import hashlib
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+
+from da_toolkit.data.domain import DomainData
+from da_toolkit.data.transforms import resized
+from da_toolkit.errors import UserError
+
+_FORMAT = 1  # raised when the maps or their file format change
+
+
+@dataclass(frozen=True)
+class Superpixels:
+    """SLIC (Achanta et al., TPAMI 2012) on the target image at training size. Defaults are ours (reconstruction)."""
+
+    count: int = 500
+    """Wanted superpixels an image; there will be about as many."""
+    compactness: float = 10.0
+    """Weight of closeness in space against likeness in colour (CIELAB)."""
+    sigma: float = 1.0
+    """Gaussian smoothing before, pixels."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= 60_000:
+            raise UserError(f"superpixels.count lies in 1..60000, got {self.count}.")
+        if self.compactness <= 0 or self.sigma < 0:
+            raise UserError("superpixels: compactness must be positive and sigma at least 0.")
+
+    def compute(self, image: np.ndarray) -> np.ndarray:
+        """int32 [H,W] of an RGB image uint8 [H,W,3]: every pixel in one connected superpixel, numbered 0..n-1.
+
+        An image of a single colour gives a regular grid.
+        """
+        regions = self._slic(image, self.count)
+        for _ in range(2):  # SLIC joins small pieces, so a smooth image ends with too few
+            found = int(regions.max()) + 1
+            if abs(found - self.count) <= 0.1 * self.count or found == 1:
+                break
+            regions = self._slic(image, round(self.count * self.count / found))
+        return regions
+
+    def _slic(self, image: np.ndarray, wanted: int) -> np.ndarray:
+        from skimage.segmentation import slic
+
+        regions = slic(image, wanted, self.compactness, sigma=self.sigma, start_label=0, channel_axis=-1)
+        return np.unique(regions, return_inverse=True)[1].reshape(regions.shape).astype(np.int32)
+
+
+class SuperpixelCache:
+    """Region maps of images brought to `size`, computed when asked for and kept in `folder`.
+
+    A file's name is the hash of the resized image and of the settings, so a map of another image, size or setting
+    can never be read. Files are written whole or not at all; a damaged one is made again.
+    """
+
+    def __init__(self, settings: Superpixels, size: tuple[int, int], folder: Path | None = None) -> None:
+        self.settings, self.size = settings, size
+        self.folder = folder or cache_folder("superpixels")
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """int32 [*size] of an RGB image uint8 [H,W,3] of any size."""
+        image = resized(image, self.size)
+        file = self.file(image)
+        found = _read(file, self.size)
+        if found is None:
+            found = self.settings.compute(image)
+            _write(file, found)
+        return found
+
+    def file(self, image: np.ndarray) -> Path:
+        """Where the map of an already resized image lies."""
+        settings = repr((_FORMAT, image.shape, dataclasses.astuple(self.settings)))
+        digest = hashlib.blake2b(settings.encode(), digest_size=16)
+        digest.update(image.tobytes())
+        name = digest.hexdigest()
+        return self.folder / name[:2] / f"{name}.png"
+
+    def survey(self, data: DomainData, cores: int | None = None) -> tuple[list[int], list[str]]:
+        """The number of superpixels and the key of each image; maps that are missing are made on all cores."""
+        cores = min(cores or os.cpu_count() or 1, len(data))
+        look, indices = partial(_look, self, data), range(len(data))
+        with ProcessPoolExecutor(cores) if cores > 1 else nullcontext() as pool:
+            found = pool.map(look, indices, chunksize=8) if pool else map(look, indices)
+            told = track(found, f"superpixels of {data.name} {data.split}", len(data), transient=True)
+            counts, keys = zip(*told, strict=True)
+        return list(counts), list(keys)
+
+
+def _look(cache: SuperpixelCache, data: DomainData, index: int) -> tuple[int, str]:
+    image = resized(data.image(index), cache.size)
+    return int(cache(image).max()) + 1, cache.file(image).stem
+
+
+def cache_folder(name: str) -> Path:
+    """$DA_TOOLKIT_CACHE/name, by default ~/.cache/da_toolkit/name."""
+    base = os.environ.get("DA_TOOLKIT_CACHE") or Path.home() / ".cache" / "da_toolkit"
+    return Path(base) / name
+
+
+def _read(file: Path, size: tuple[int, int]) -> np.ndarray | None:
+    """The stored map, or none where it is missing or damaged."""
+    try:
+        with Image.open(file) as picture:
+            regions = np.asarray(picture)
+    except (OSError, SyntaxError, ValueError):  # PIL's answers to missing and damaged files
+        return None
+    if regions.shape != size:
+        return None
+    return regions.astype(np.int32)
+
+
+def _write(file: Path, regions: np.ndarray) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
+            try:
+                Image.fromarray(regions.astype(np.uint16)).save(temporary, "PNG")
+            except OSError:
+                Path(temporary.name).unlink()
+                raise
+        Path(temporary.name).replace(file)
+    except OSError as error:
+        raise UserError(
+            f"The superpixels could not be cached in {file.parent.parent}: {error.strerror or error}. "
+            "Free space there, or set the environment variable DA_TOOLKIT_CACHE to another folder."
+        ) from error

@@ -1,0 +1,163 @@
+"""The RPT term: frozen region labels and a logic model regularise target predictions."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from da_toolkit.errors import UserError
+from da_toolkit.methods.term import BuildContext, Regularizer, Term
+from da_toolkit.registry import REGULARIZERS
+from da_toolkit.regularizers.rpt.cluster import (
+    Cluster,
+    assign_clusters,
+    cluster_key,
+    feature_pass,
+    load_assignment,
+    save_assignment,
+)
+from da_toolkit.regularizers.rpt.logic import LogicModel, SpatialLogic, logic_loss, source_columns, train_logic
+from da_toolkit.regularizers.rpt.patch import Patch, region_loss
+from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
+from da_toolkit.regularizers.rpt.superpixels import Superpixels, cache_folder
+from da_toolkit.training.stages import Stage, StageContext
+from da_toolkit.training.step import Step, View
+
+
+@REGULARIZERS.register("rpt", family="regularizer", paper="Zhang et al., CVPR 2020 (arXiv 2006.06570)")
+@dataclass(frozen=True)
+class RPT(Regularizer):
+    """Patch, cluster and spatial-logic constraints on target predictions; any subset. A reconstruction."""
+
+    patch: Patch | None = field(default_factory=Patch)
+    cluster: Cluster | None = field(default_factory=Cluster)
+    logic: SpatialLogic | None = field(default_factory=SpatialLogic)
+    regions: Superpixels = field(default_factory=Superpixels)
+    """How target images are cut into regions."""
+
+    def __post_init__(self) -> None:
+        if self.patch is None and self.cluster is None and self.logic is None:
+            raise UserError("RPT: patch, cluster and logic are all none; give at least one, or leave RPT out.")
+
+    @property
+    def superpixels(self) -> Superpixels | None:
+        return self.regions if self.patch or self.cluster else None
+
+    def check(self, stages: Sequence[Stage]) -> None:
+        if not any(stage.round for stage in stages):
+            raise UserError(
+                "RPT works in rounds, but no stage of the schedule is one: add `*rounds(3, steps=...)` to its stages."
+            )
+
+    def build(self, context: BuildContext) -> "RPTTerm":
+        return RPTTerm(self, context)
+
+
+class RPTTerm(Term):
+    """Losses "rpt_patch", "rpt_cluster" and "rpt_logic" from the first round on; nothing in the warm-up."""
+
+    def __init__(self, settings: RPT, context: BuildContext) -> None:
+        super().__init__()
+        self.settings, self.context = settings, context
+        self.num_classes = len(context.label_space)
+        self.logic: LogicModel | None = None
+        self.logic_quality: dict[str, float] = {}
+        self.offsets: Tensor | None = None
+        self.assignment: Tensor | None = None
+        self.labels: dict[str, Tensor] = {}
+
+    def begin_stage(self, stage: StageContext) -> None:
+        if stage.stage.round == 0:
+            return
+        if self.settings.logic and self.logic is None:
+            self._train_logic(self.settings.logic, stage)
+        if self.settings.superpixels is None:
+            return
+        assert stage.regions is not None
+        rows = RegionRows(stage.regions.counts, stage.device)
+        self.offsets = rows.offsets
+        if self.settings.cluster and self.assignment is None:
+            self.assignment = self._assign(self.settings.cluster, stage)
+        table = RegionTable(rows, self.num_classes)
+
+        def see(view: View) -> None:
+            table.add(view.batch.index, view.regions, view.probabilities())
+
+        stage.watch_target(see, lambda: self._freeze(table))
+
+    def _freeze(self, table: RegionTable) -> None:
+        """Labels for this round."""
+        if self.settings.patch:
+            self.labels["patch"] = self.settings.patch.labels(table)
+        if self.settings.cluster and self.assignment is not None:
+            self.labels["cluster"] = self.settings.cluster.labels(table, self.assignment)
+
+    def _train_logic(self, settings: SpatialLogic, stage: StageContext) -> None:
+        columns = source_columns(stage.labels("source"), settings, self.num_classes, stage.device)
+        self.logic, self.logic_quality = train_logic(settings, columns, self.num_classes, stage.seed)
+
+    def _assign(self, settings: Cluster, stage: StageContext) -> Tensor:
+        """Clusters of all regions: read from the cache, or made and kept there."""
+        assert stage.regions is not None and self.context.model is not None
+        counts, model = stage.regions.counts, self.context.model
+        features = f"{model.backbone} {model.weights} {model.output_stride}"
+        folder = cache_folder("clusters")
+        file = folder / f"{cluster_key(settings, stage.regions.keys, features, stage.seed)}.npz"
+        found = load_assignment(file, sum(counts))
+        if found is None:
+            if sum(counts) < settings.clusters:
+                warnings.warn(
+                    f"RPT: {sum(counts)} regions are fewer than cluster.clusters={settings.clusters}; "
+                    f"every region becomes a cluster of its own",
+                    stacklevel=2,
+                )
+            network = model.pretrained().to(stage.device)
+            found = assign_clusters(
+                settings, lambda: feature_pass(network, stage.target_pass(), counts), counts, folder, stage.seed
+            )
+            save_assignment(file, found)
+        return torch.from_numpy(found).to(stage.device)
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        settings, view, losses = self.settings, step.target, {}
+        if self.labels and self.offsets is not None:
+            rows = self._rows(view)
+            if settings.patch and "patch" in self.labels:
+                label = self.labels["patch"][rows].long()
+                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(view.log_probabilities(), label)
+            if settings.cluster and "cluster" in self.labels:
+                label = self.labels["cluster"][rows].long()
+                losses["rpt_cluster"] = settings.cluster.weight * region_loss(view.log_probabilities(), label)
+        if settings.logic and self.logic is not None:
+            loss, _ = logic_loss(settings.logic, self.logic, view.probabilities())
+            losses["rpt_logic"] = settings.logic.weight * loss
+        return losses
+
+    def _rows(self, view: View) -> Tensor:
+        """int64 [B,H,W]: rows of the label tables; the last one where a pixel is in no region."""
+        assert self.offsets is not None
+        total = len(next(iter(self.labels.values()))) - 1
+        rows = view.regions.long() + self.offsets[view.batch.index][:, None, None]
+        return rows.masked_fill_(view.regions < 0, total)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        logic = {name: value.clone() for name, value in self.logic.state_dict().items()} if self.logic else {}
+        return {
+            "labels": self.labels,
+            "offsets": self.offsets,
+            "assignment": self.assignment,
+            "logic": logic,
+            "logic_quality": self.logic_quality,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.labels, self.offsets = state["labels"], state["offsets"]
+        self.assignment, self.logic_quality = state["assignment"], state["logic_quality"]
+        if state["logic"] and self.settings.logic:
+            device = next(iter(state["logic"].values())).device
+            self.logic = LogicModel(self.num_classes, self.settings.logic.width).to(device)
+            self.logic.load_state_dict(state["logic"])
+            self.logic.eval().requires_grad_(False)

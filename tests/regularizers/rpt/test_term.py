@@ -1,0 +1,141 @@
+"""RPT in the trainer: silent in the warm-up, refreshed per round, clusters and logic kept, part of any method."""
+
+import copy
+import dataclasses
+import warnings
+
+import pytest
+import torch
+from tester import step_of
+from torch.nn import functional as F
+
+from da_toolkit.errors import UserError
+from da_toolkit.methods import Adversarial, SourceOnly, TargetBN
+from da_toolkit.recipe import Schedule, Stage, rounds
+from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
+
+ROUNDS = Schedule((Stage("warm-up", 2), *rounds(2, 2)))
+SMALL = {
+    "patch": Patch(threshold=0.0),
+    "cluster": Cluster(threshold=0.0, clusters=8, components=4),
+    "logic": SpatialLogic(steps=5, width=8, threshold=0.5),
+}
+METHODS = [SourceOnly, TargetBN, Adversarial]
+
+
+def rpt(*parts):
+    return RPT(**{name: SMALL[name] if name in parts else None for name in SMALL}, regions=Superpixels(12))
+
+
+def trained(tiny_trainer, regularizer, method=SourceOnly, after=lambda trainer: None, **changes):
+    trainer = tiny_trainer(method(regularizers=(regularizer,)), schedule=ROUNDS, **changes)
+    logged = []
+    trainer.fit(lambda step, losses, rate: logged.append(losses), 1, after_step=lambda step: after(trainer))
+    return trainer, logged
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_joins_any_method_after_the_warm_up(method, tiny_trainer):
+    _, logged = trained(tiny_trainer, rpt("patch", "cluster", "logic"), method)
+    names = {"rpt_patch", "rpt_cluster", "rpt_logic"}
+    for step, losses in enumerate(logged):
+        assert names & set(losses) == (names if step >= 2 else set())
+        assert all(torch.isfinite(torch.tensor(list(losses.values()))))
+    assert logged[-1]["rpt_patch"] > 0 and logged[-1]["rpt_cluster"] > 0
+
+
+@pytest.mark.parametrize("part", list(SMALL))
+def test_each_constraint_alone(part, tiny_trainer):
+    _, logged = trained(tiny_trainer, rpt(part))
+    assert {name for name in logged[-1] if name.startswith("rpt")} == {f"rpt_{part}"}
+
+
+def test_losses_equal_a_plain_reference(tiny_trainer):
+    trainer, _ = trained(tiny_trainer, rpt("patch", "cluster"))
+    term, step = trainer.terms[-1], step_of(trainer)
+    maps = torch.stack([torch.from_numpy(trainer.regions(trainer.target.image(i))) for i in (0, 1)])
+    step.target.batch = dataclasses.replace(step.target.batch, regions=maps)
+    losses = term.losses(step)
+    logp = step.target.logits().log_softmax(1)
+    for name in ("patch", "cluster"):
+        total, pixels = 0.0, 0
+        for image in (0, 1):
+            for region in range(int(maps[image].max()) + 1):
+                label = int(term.labels[name][int(term.offsets[image]) + region])
+                inside = maps[image] == region
+                if label != 255:
+                    total -= logp[image, label][inside].sum()
+                    pixels += int(inside.sum())
+        torch.testing.assert_close(losses[f"rpt_{name}"], total / pixels)
+
+
+def test_votes_are_refreshed_every_round_and_clusters_are_not(tiny_trainer):
+    seen = []
+
+    def look(trainer):
+        term = trainer.terms[-1]
+        if term.labels:
+            seen.append((copy.deepcopy(term.labels), term.assignment.clone(), copy.deepcopy(term.logic.state_dict())))
+
+    trained(tiny_trainer, rpt("patch", "cluster", "logic"), after=look)
+    first, last = seen[0], seen[-1]
+    assert (first[1] == last[1]).all()
+    torch.testing.assert_close(first[2], last[2], rtol=0, atol=0)
+    assert any((first[0][name] != last[0][name]).any() for name in ("patch", "cluster"))
+
+
+def test_region_labels_are_those_of_the_network_at_the_rounds_start(tiny_trainer):
+    trainer = tiny_trainer(SourceOnly(regularizers=(rpt("patch"),)), schedule=Schedule(rounds(1, 1)))
+    trainer.model.eval()
+    images = [torch.from_numpy(trainer.target.image(i)).permute(2, 0, 1)[None] / 255 for i in range(6)]
+    with torch.no_grad():
+        decided = [F.interpolate(trainer.model(x).logits, (64, 96), mode="bilinear").argmax(1)[0] for x in images]
+    trainer.fit(lambda *_: None)
+    term = trainer.terms[-1]
+    for image, pixels in enumerate(decided):
+        maps = torch.from_numpy(trainer.regions(trainer.target.image(image)))
+        for region in range(int(maps.max()) + 1):
+            votes = torch.bincount(pixels[maps == region], minlength=19)
+            assert term.labels["patch"][int(term.offsets[image]) + region] == votes.argmax()
+
+
+def test_state_brings_everything_back(tiny_trainer):
+    trainer, _ = trained(tiny_trainer, rpt("patch", "cluster", "logic"))
+    state = copy.deepcopy(trainer.state())
+    other = tiny_trainer(SourceOnly(regularizers=(rpt("patch", "cluster", "logic"),)), schedule=ROUNDS, seed=5)
+    other.load_state(state)
+    torch.testing.assert_close(other.players.state_dict(), state["terms"], rtol=0, atol=0)
+    maps = torch.stack([torch.from_numpy(trainer.regions(trainer.target.image(i))) for i in (0, 1)])
+    found = []
+    for each in (trainer, other):
+        each.model.eval()
+        step = step_of(each)
+        step.target.batch = dataclasses.replace(step.target.batch, regions=maps)
+        found.append(each.terms[-1].losses(step))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_more_clusters_than_regions_is_told(tiny_trainer, monkeypatch, tmp_path):
+    monkeypatch.setenv("DA_TOOLKIT_CACHE", str(tmp_path))
+    few = RPT(patch=None, cluster=Cluster(clusters=5000, components=4), logic=None, regions=Superpixels(12))
+    with pytest.warns(UserWarning, match="fewer than cluster.clusters=5000"):
+        trained(tiny_trainer, few)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the second run reads the cache and has nothing to say
+        trained(tiny_trainer, few)
+
+
+def test_a_schedule_without_rounds_is_refused(tiny_recipe):
+    with pytest.raises(UserError, match=r"rounds\(3"):
+        tiny_recipe(SourceOnly(regularizers=(rpt("patch"),)))
+
+
+def test_no_constraint_at_all_is_refused():
+    with pytest.raises(UserError, match="at least one"):
+        RPT(patch=None, cluster=None, logic=None)
+
+
+def test_two_kinds_of_superpixels_are_refused():
+    other = RPT(cluster=None, logic=None, regions=Superpixels(7))
+    with pytest.raises(UserError, match="different superpixels"):
+        _ = SourceOnly(regularizers=(rpt("patch"), other)).superpixels
