@@ -9,7 +9,6 @@ A run whose folder holds a `result.json` is not run again; a half-done one is re
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,5 +96,4 @@ def table(pair: str, results: list[dict[str, Any]], protocol: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parent))
     exits_cleanly(main)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -45,13 +46,13 @@ def frames(rounds: int = 60) -> dict[str, float]:
     return {look: median_ms(lambda look=look: render(look, "train", next(looks[look])), rounds) for look in looks}
 
 
-def batches() -> dict[str, float]:
+def batches() -> float:
     """One batch of two demo images, loaded in this process."""
     recipe = demo_version(load_recipe(recipe_files()["source_only_gta"]))
     data = recipe.source.build("train")
     samples = Samples(data, recipe.source.size, recipe.source_augmentation, True, 0)
     stream = endless_batches(samples, EpochSampler(len(data), 2, 0), workers=0)
-    return {"plain": median_ms(lambda: next(stream), 50)}
+    return median_ms(lambda: next(stream), 50)
 
 
 def steps(rounds: int = 8, block: int = 5) -> dict[str, float]:
@@ -81,13 +82,21 @@ def main() -> None:
     result = {"frame_ms": frames(), "batch_ms": batches(), "step_ms": steps(), "threads": torch.get_num_threads()}
     result |= environment(Fabric(devices=1).device)
     write_json(RESULTS, result)
+    print(table(result))
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown, with each step's ratio to source-only training."""
     base = result["step_ms"][METHODS[0]]
-    print("| what | median ms | ratio to source-only |\n| --- | ---: | ---: |")
-    for look, value in result["frame_ms"].items():
-        print(f"| street frame, 128x256, {look} | {value:.1f} | |")
-    print(f"| batch of 2, 96x192 | {result['batch_ms']['plain']:.1f} | |")
-    for name, value in result["step_ms"].items():
-        print(f"| step, {name} --demo | {value:.0f} | {value / base:.2f} |")
+    lines = ["| what | median ms | ratio to source-only |", "| --- | ---: | ---: |"]
+    lines += [f"| street frame, 128x256, {look} | {value:.1f} | |" for look, value in result["frame_ms"].items()]
+    lines.append(f"| loading a batch of 2, 96x192 | {result['batch_ms']:.1f} | |")
+    lines += [
+        f"| step, {name} --demo | {value:.0f} | {value / base:.2f} |" for name, value in result["step_ms"].items()
+    ]
+    return "\n".join(
+        [f"{result['device']}, {result['threads']} threads, commit {str(result['commit'])[:10]}.", "", *lines]
+    )
 
 
 if __name__ == "__main__":

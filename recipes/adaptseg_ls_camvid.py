@@ -14,7 +14,8 @@ recipe = Recipe(
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
     # Adversarial weights and rates are 5 times the published ones, for a run that is 250 times shorter.
     method=Adversarial(
-        discriminators=(OutputSpace(weight=5e-2, objective="least_squares", width=32, lr=5e-4),), class_balance=0.5
+        discriminators=(OutputSpace(weight=5e-2, objective="least_squares", width=32, lr=5e-4, start=0.6),),
+        class_balance=0.5,
     ),
     schedule=Schedule((Stage("train", steps=1_000),)),
     optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),

@@ -15,8 +15,8 @@ recipe = Recipe(
     # Adversarial weights and rates are 5 times the published ones, for a run that is 250 times shorter.
     method=Adversarial(
         discriminators=(
-            OutputSpace(weight=5e-3, width=32, lr=5e-4),
-            OutputSpace(weight=1e-3, width=32, lr=5e-4, level="aux"),
+            OutputSpace(weight=5e-3, width=32, lr=5e-4, start=0.6),
+            OutputSpace(weight=1e-3, width=32, lr=5e-4, start=0.6, level="aux"),
         ),
         class_balance=0.5,
     ),

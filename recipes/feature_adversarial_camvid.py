@@ -12,7 +12,7 @@ recipe = Recipe(
     source=Carla(size=(298, 480)),
     target=CamVid(size=(360, 480)),
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
-    method=Adversarial(discriminators=(FeatureSpace(weight=1e-3, width=64, lr=5e-4),), class_balance=0.5),
+    method=Adversarial(discriminators=(FeatureSpace(weight=1e-3, width=64, lr=5e-4, start=0.6),), class_balance=0.5),
     schedule=Schedule((Stage("train", steps=1_000),)),
     optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
     learning_rate=LearningRate("poly", power=0.9, warmup=20),

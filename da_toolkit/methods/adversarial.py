@@ -40,6 +40,12 @@ class Discriminator:
     objective: Objective = "bce"
     lr: float = 1e-4
     """Adam learning rate, betas (0.9, 0.99); it follows the run's learning-rate shape."""
+    start: float = 0.0
+    """Share of the run's steps, 0..1, that trains on the source alone before the game begins."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < 1:
+            raise UserError(f"discriminator.start is a share of the run from 0 to below 1, got {self.start}.")
 
     def network(self, context: BuildContext) -> nn.Module:
         raise NotImplementedError
@@ -99,13 +105,20 @@ class AdversarialTerm(Term):
         self.settings = settings
         self.discriminator = settings.network(context)
 
+    def _plays(self, step: Step) -> bool:
+        return step.index >= self.settings.start * step.total
+
     def losses(self, step: Step) -> dict[str, Tensor]:
+        if not self._plays(step):
+            return {}
         with frozen(self.discriminator) as discriminator:
             judged = discriminator(self.settings.map(step.target))
         fooled = domain_loss(judged, SOURCE, self.settings.objective)
         return {f"adv_{self.settings.label}": self.settings.weight * fooled}
 
     def update(self, step: Step) -> dict[str, Tensor]:
+        if not self._plays(step):
+            return {}
         objective = self.settings.objective
         on_source = self.discriminator(self.settings.map(step.source).detach())
         on_target = self.discriminator(self.settings.map(step.target).detach())

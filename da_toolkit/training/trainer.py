@@ -285,13 +285,14 @@ class _Meter:
         self.restart()
 
     def restart(self) -> None:
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, tuple[Tensor, int]] = {}
         self.steps, self.seconds = 0, 0.0
         self.mark = time.perf_counter()
 
     def add(self, losses: dict[str, Tensor]) -> None:
         for name, value in losses.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            total, count = self.sums.get(name, (torch.zeros_like(value), 0))
+            self.sums[name] = total + value, count + 1
         self.steps += 1
         self.seconds += time.perf_counter() - self.mark
         self.mark = time.perf_counter()
@@ -301,8 +302,8 @@ class _Meter:
         self.mark = time.perf_counter()
 
     def read(self) -> tuple[dict[str, float], float]:
-        names, values = list(self.sums), torch.stack(list(self.sums.values())).tolist()
-        means = {name: value / self.steps for name, value in zip(names, values, strict=True)}
+        means = torch.stack([total / count for total, count in self.sums.values()]).tolist()
         rate = self.images_per_step * self.steps / self.seconds
+        losses = dict(zip(self.sums, means, strict=True))
         self.restart()
-        return means, rate
+        return losses, rate

@@ -71,3 +71,22 @@ def test_an_absent_level_is_named(tiny_trainer):
     trainer = tiny_trainer(Adversarial(discriminators=(OutputSpace(level="aux"),)), aux=False)
     with pytest.raises(RuntimeError, match="no auxiliary level"):
         trainer.fit(lambda *_: None)
+
+
+def test_the_game_begins_after_its_share_of_the_run(tiny_trainer):
+    trainer = tiny_trainer(Adversarial(discriminators=(OutputSpace(start=0.5),)), steps=4)
+    before = trainer.terms[1].state_dict()["discriminator.layers.0.weight"].clone()
+    seen, weights = [], []
+
+    def after(step):
+        weights.append((trainer.terms[1].discriminator.layers[0].weight != before).any().item())
+
+    trainer.fit(lambda step, losses, rate: seen.append(set(losses)), 1, after_step=after)
+    both = {"seg", "seg_aux", "adv_output_main", "disc_output_main"}
+    assert seen == [{"seg", "seg_aux"}] * 2 + [both] * 2
+    assert weights == [False, False, True, True]
+
+
+def test_a_game_that_never_begins_is_refused():
+    with pytest.raises(UserError, match="share of the run"):
+        OutputSpace(start=1.0)

@@ -1,0 +1,50 @@
+"""Writes the tables of benchmarks/README.md from results/*.json, so that no number is typed by hand.
+
+    python benchmarks/tables.py
+
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`, where results/NAME.json holds its numbers.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import accuracy
+import official_layouts
+import speed
+
+from da_toolkit.errors import UserError, exits_cleanly
+
+HERE = Path(__file__).parent
+TABLES: dict[str, Callable[[Any], str]] = {
+    "accuracy_camvid": lambda results: accuracy.table("camvid", results, "camvid10"),
+    "accuracy_streets": lambda results: accuracy.table("streets", results, "cityscapes19"),
+    "official_layouts": official_layouts.table,
+    "speed": speed.table,
+}
+
+
+def filled(text: str) -> str:
+    """The page with every table whose results exist. Raises `UserError` for a marker without a table."""
+
+    def fill(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in TABLES:
+            raise UserError(f"benchmarks/README.md: the marker {name!r} names no table; known: {', '.join(TABLES)}.")
+        file = HERE / "results" / f"{name}.json"
+        table = TABLES[name](json.loads(file.read_text())).strip() if file.exists() else "No results yet."
+        return f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
+
+    return re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->", fill, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    page = HERE / "README.md"
+    page.write_text(filled(page.read_text()))
+    print(f"{page} written")
+
+
+if __name__ == "__main__":
+    exits_cleanly(main)
