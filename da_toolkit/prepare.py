@@ -1,15 +1,25 @@
-"""python -m da_toolkit.prepare: look at a recipe's data, or write the street world in the official layouts."""
+"""python -m da_toolkit.prepare: look at a recipe's data, make its superpixels, or export the street world."""
 
 import argparse
 import dataclasses
+import time
 from pathlib import Path
+
+import numpy as np
 
 from da_toolkit.data.check import check_split
 from da_toolkit.data.export import export_cityscapes, export_gta5, export_synthia
 from da_toolkit.data.streets import Streets
+from da_toolkit.data.transforms import resized
 from da_toolkit.demo import demo_version
 from da_toolkit.errors import UserError, exits_cleanly
-from da_toolkit.recipe import find_recipe, load_recipe
+from da_toolkit.evaluate import load_run
+from da_toolkit.recipe import Recipe, find_recipe, load_recipe
+from da_toolkit.regularizers.rpt.figures import with_borders
+from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
+from da_toolkit.report.figures import prediction_grid, save_png
+from da_toolkit.training.checkpoint import load_checkpoint
+from da_toolkit.training.session import Runtime, Session
 
 
 def main() -> int:
@@ -23,17 +33,29 @@ def main() -> int:
     export.add_argument("folder", type=Path, help="becomes a --data-root")
     export.add_argument("--frames", type=int, default=40, help="source and target training frames (default 40)")
     export.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="by default 128 256")
+    superpixels = verbs.add_parser("superpixels", help="make the region maps of a recipe's target images, on all cores")
+    show = verbs.add_parser("show", help="draw a recipe's regions, or all that a run's regularizers know")
+    for verb in (superpixels, show):
+        verb.add_argument(
+            "recipe", help="a recipe's file or name" + ("; or the folder of a run" if verb is show else "")
+        )
+        verb.add_argument("--data-root", type=Path, help="folder that holds the data sets")
+        verb.add_argument("--demo", action="store_true", help="use the street world instead")
+    superpixels.add_argument("--cores", type=int, help="processes (default: all cores)")
+    show.add_argument("--folder", type=Path, help="where the pictures go (default: pictures, or the run's own)")
     options = parser.parse_args()
     if options.verb == "check":
         return check_recipe(options.recipe, options.data_root, options.demo)
+    if options.verb == "superpixels":
+        return make_superpixels(options.recipe, options.data_root, options.demo, options.cores)
+    if options.verb == "show":
+        return show_regions(options.recipe, options.data_root, options.demo, options.folder)
     return export_streets(options.folder, options.frames, tuple(options.size) if options.size else None)
 
 
 def check_recipe(name: str, data_root: Path | None, demo: bool) -> int:
     """Print a report of each split; 1 if there are problems. Target training labels are not opened."""
-    recipe = load_recipe(find_recipe(name))
-    if demo:
-        recipe = demo_version(recipe)
+    recipe = _load(name, demo)
     found = 0
     for domain, split in ((recipe.source, "train"), (recipe.target, "train"), (recipe.target, "val")):
         reads_labels = domain is recipe.source or split == "val" or recipe.method.reads.target_labels
@@ -41,6 +63,64 @@ def check_recipe(name: str, data_root: Path | None, demo: bool) -> int:
         print("\n".join(report.lines()))
         found += len(report.problems)
     return 1 if found else 0
+
+
+def _superpixels(recipe: Recipe, name: str) -> SuperpixelCache:
+    superpixels = recipe.method.superpixels
+    if superpixels is None:
+        raise UserError(
+            f"The recipe {name} uses no superpixels: none of its method's regularizers is RPT with regions."
+        )
+    return SuperpixelCache(superpixels, recipe.target.size)
+
+
+def make_superpixels(name: str, data_root: Path | None, demo: bool, cores: int | None) -> int:
+    """Fill the cache; what is there already is kept, so an interrupted call goes on where it stopped."""
+    recipe = _load(name, demo)
+    cache = _superpixels(recipe, name)
+    data = recipe.target.build("train", data_root)
+    begin = time.perf_counter()
+    counts, _ = cache.survey(data, cores)
+    seconds = time.perf_counter() - begin
+    print(
+        f"{data.name} train: {len(counts)} images, {min(counts)} to {max(counts)} superpixels (mean "
+        f"{sum(counts) / len(counts):.0f}), {seconds:.0f} s; kept in {cache.folder}"
+    )
+    return 0
+
+
+def show_regions(name: str, data_root: Path | None, demo: bool, folder: Path | None, images: int = 4) -> int:
+    """Write pictures: of a run, all that its regularizers know; of a recipe, its target images' superpixels."""
+    if (Path(name) / "recipe.json").exists():
+        folder = folder or Path(name) / "pictures"
+        found = _run_figures(Path(name), data_root)
+    else:
+        recipe = _load(name, demo)
+        cache, data = _superpixels(recipe, name), recipe.target.build("train", data_root)
+        folder = folder or Path("pictures")
+        shown = [resized(data.image(index), recipe.target.size) for index in range(min(images, len(data)))]
+        bordered = {"superpixels": [with_borders(image, cache(image)) for image in shown]}
+        found = {"superpixels": prediction_grid(shown, bordered, data.label_space)}
+    if not found:
+        raise UserError(f"{name}: its regularizers have nothing to show; RPT has, from its first round on.")
+    for title, picture in found.items():
+        save_png(folder / f"{title}.png", picture)
+        print(folder / f"{title}.png")
+    return 0
+
+
+def _run_figures(run: Path, data_root: Path | None) -> dict[str, np.ndarray]:
+    recipe, result = load_run(run)
+    runtime = Runtime(result["seed"], data_root, runs=run.parent.parent, workers=0)
+    session = Session(run.parent.name, recipe, runtime)
+    trainer, _ = session.build()
+    trainer.load_state(load_checkpoint(session.checkpoint, trainer.fabric.device))
+    return trainer.figures()
+
+
+def _load(name: str, demo: bool) -> Recipe:
+    recipe = load_recipe(find_recipe(name))
+    return demo_version(recipe) if demo else recipe
 
 
 def export_streets(folder: Path, frames: int, size: tuple[int, int] | None) -> int:

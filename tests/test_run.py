@@ -116,7 +116,7 @@ def test_full_disk_while_saving_keeps_the_last_checkpoint(tmp_path, monkeypatch)
 def test_check_builds_prints_and_stops(tmp_path, monkeypatch, capsys):
     call(monkeypatch, run, "adaptseg_gta", "--demo", "--check", "--runs", tmp_path, "--seed", 3)
     out = capsys.readouterr().out
-    assert "Streets-game train: 400 images" in out and '"lr": 0.0005' in out and "AdversarialTerm" in out
+    assert "Streets-game train: 400 images" in out and '"lr": 0.0015' in out and "AdversarialTerm" in out
     assert not list(tmp_path.iterdir())
 
 

@@ -1,6 +1,7 @@
 """Infinite seeded batches of one domain, resumable at any step without replaying the ones before."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -90,16 +91,15 @@ def _stacked(maps: tuple[np.ndarray | None, ...]) -> torch.Tensor | None:
     return torch.from_numpy(np.stack(known)) if known else None
 
 
-def endless_batches(samples: Samples, sampler: EpochSampler, workers: int) -> Iterator[Batch]:
-    """Batches for ever, from worker processes that hold no random state of their own."""
+def load_batches(samples: Samples, places: Iterable[list[Place]], workers: int) -> Iterator[Batch]:
+    """The batches at `places`, in order, from worker processes that hold no random state of their own."""
     loader = DataLoader(
         samples,
-        batch_sampler=sampler,
+        batch_sampler=cast(Any, places),
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=_one_thread if workers else None,
         pin_memory=torch.cuda.is_available(),
-        persistent_workers=False,
     )
     return iter(loader)
 

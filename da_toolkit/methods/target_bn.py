@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from da_toolkit.methods.supervised import Supervised
-from da_toolkit.methods.term import BuildContext, Method, Reads, Term
+from da_toolkit.methods.term import BuildContext, Method, Term
 from da_toolkit.registry import METHODS
 from da_toolkit.training.stages import StageContext
 
@@ -48,10 +48,6 @@ class TargetBN(Method):
 
     batches: int = 50
     """Target batches over which the statistics are averaged."""
-
-    @property
-    def own_reads(self) -> Reads:
-        return Reads(source=True, target=True)
 
     def terms(self, context: BuildContext) -> list[Term]:
         return [Supervised(context, "source", self.class_balance), TargetBatchNorm(self.batches)]

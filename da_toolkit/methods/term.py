@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,10 @@ class Term(nn.Module):
 
     def begin_stage(self, stage: StageContext) -> None:
         """Rebuild frozen knowledge from the current network and the unlabelled target images."""
+
+    def figures(self, stage: StageContext) -> dict[str, np.ndarray]:
+        """Pictures of the stage's frozen knowledge for people to look at: name -> uint8 RGB [H,W,3]."""
+        return {}
 
     def prepare_evaluation(self, stage: StageContext) -> None:
         """Bring the network into the state in which it is scored and saved, such as its batch statistics."""
@@ -55,7 +60,10 @@ class BuildContext:
 
 @dataclass(frozen=True)
 class Reads:
-    """The data a method's steps use. Only the oracle names `target_labels`."""
+    """The data that a method's steps load; the pass over target images between stages needs no mention.
+
+    Only the oracle names `target_labels`.
+    """
 
     source: bool = True
     target: bool = False

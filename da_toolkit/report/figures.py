@@ -24,7 +24,8 @@ def prediction_grid(
     Args:
         images: uint8 RGB [H,W,3], of any sizes.
         columns: title -> train ids [H',W'] for each image, such as {"source only": ..., "label": ...}; ids
-            are enlarged or shrunk to the tile by nearest neighbour, and 255 (ignored) is black.
+            are enlarged or shrunk to the tile by nearest neighbour, and 255 (ignored) is black. An entry
+            uint8 [H',W',3] is shown as it is.
         space: names and colours of the classes.
         captions: one line of text below each row.
         tile_width: pixels; a tile's height follows from its image.
@@ -64,7 +65,8 @@ def prediction_grid(
             (lefts[0], top),
         )
         for left, labels in zip(lefts[1:], columns.values(), strict=True):
-            tile = cv2.resize(space.colorize(labels[row]), size, interpolation=cv2.INTER_NEAREST)
+            shown = labels[row] if labels[row].ndim == 3 else space.colorize(labels[row])
+            tile = cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)
             page.paste(Image.fromarray(tile), (left, top))
         if captions is not None:
             position = (_MARGIN, top + height + line // 2)

@@ -128,7 +128,9 @@ class Session:
             if self.runtime.resume:
                 trainer.load_state(load_checkpoint(self.checkpoint, fabric.device))
                 log.progress.note(f"resumed after step {trainer.done}")
-            trainer.fit(log.report, self.runtime.log_every, log.after_step, log.progress.stage)
+            trainer.fit(
+                log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.figure if main else None
+            )
             result = log.result()
             if main:
                 self._keep(result, trainer, tracker)
@@ -229,6 +231,10 @@ class _Log:
         grid = prediction_grid(images, columns, val.label_space)
         save_png(self.session.folder / "pictures" / f"step_{step:06d}.png", grid)
 
+    def figure(self, stage: str, name: str, picture: np.ndarray) -> None:
+        """Keep a picture that a term shows as a stage begins."""
+        save_png(self.session.folder / "pictures" / f"{stage.replace(' ', '_')}_{name}.png", picture)
+
     def result(self) -> dict[str, Any]:
         session, recipe, device = self.session, self.session.recipe, self.trainer.fabric.device
         oracle = {"step": self.best[0], **_json(self.best[1])} if self.best else None
@@ -260,7 +266,7 @@ def predict_images(
     decided = []
     with evaluating(model):
         for image in images:
-            batch = to_input(resized(image, size)[None], device)
+            batch = to_input(np.stack([resized(image, size)]), device)
             classes = predict(model, batch, recipe.evaluation, image.shape[:2])
             decided.append(classes[0].byte().cpu().numpy())
     return decided

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.domain import DomainData
-from da_toolkit.data.loader import EpochSampler, Samples, collate, endless_batches
+from da_toolkit.data.loader import EpochSampler, Samples, load_batches
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.methods.term import BuildContext, Term
 from da_toolkit.recipe import Recipe
@@ -92,8 +92,15 @@ class Trainer:
         log_every: int = 10,
         after_step: Callable[[int], None] = lambda step: None,
         on_stage: Callable[[str], None] = lambda name: None,
+        on_figures: Callable[[str, str, np.ndarray], None] | None = None,
     ) -> None:
-        """Train from the steps already done to the schedule's end. `after_step` may evaluate and save."""
+        """Train from the steps already done to the schedule's end.
+
+        Args:
+            after_step: told the steps done; may evaluate and save.
+            on_stage: told a stage's name as it begins.
+            on_figures: given stage, name and picture of what terms show of a stage's frozen knowledge.
+        """
         source, target = self.streams()
         meter = _Meter(self._images_per_step())
         begin = 0
@@ -103,6 +110,9 @@ class Trainer:
                 on_stage(stage.name)
             if self.done == begin:
                 self._begin(stage)
+                if on_figures is not None:
+                    for name, picture in self.figures().items():
+                        on_figures(stage.name, name, picture)
                 meter.restart()
             while self.done < end:
                 meter.add(self.step(source, target))
@@ -127,6 +137,11 @@ class Trainer:
                     see(view)
         for _, done in context.watchers:
             done()
+
+    def figures(self) -> dict[str, np.ndarray]:
+        """What terms show of the current stage's frozen knowledge: name -> uint8 RGB [H,W,3]."""
+        context = self._context(self._current_stage())
+        return _merged(term.figures(context) for term in self.terms)
 
     def prepare_evaluation(self) -> None:
         """Let every term bring the network into the state in which it is scored."""
@@ -199,7 +214,7 @@ class Trainer:
         samples = Samples(data, size, augmentation, labels, seed, regions)
         world, rank = self.fabric.world_size, self.fabric.global_rank
         sampler = EpochSampler(len(data), self.recipe.batch_size, seed, skip, rank, world)
-        return endless_batches(samples, sampler, self.workers)
+        return load_batches(samples, sampler, self.workers)
 
     def _current_stage(self) -> Stage:
         begin = 0
@@ -228,8 +243,8 @@ class Trainer:
         samples = Samples(self.target, self.recipe.target.size, Augmentation(), False, 0, self.regions)
         size = max(self.recipe.batch_size, 4)
         order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()
-        for start in range(0, len(order), size):
-            batch = collate([samples[0, index] for index in order[start : start + size]])
+        places = [[(0, index) for index in order[start : start + size]] for start in range(0, len(order), size)]
+        for batch in load_batches(samples, places, self.workers):
             yield batch.to(self.fabric.device, channels_last=True)
 
     def _labels(self, domain: Literal["source", "target"]) -> Iterator[np.ndarray]:
@@ -267,13 +282,16 @@ class Trainer:
             torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
 
 
-def _merged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """One dictionary of all terms' losses. Raises ValueError if two share a name."""
-    merged: dict[str, Tensor] = {}
-    for losses in parts:
-        if shared := merged.keys() & losses.keys():
-            raise ValueError(f"two terms name a loss {', '.join(sorted(shared))}")
-        merged |= losses
+T = TypeVar("T")
+
+
+def _merged(parts: Iterable[dict[str, T]]) -> dict[str, T]:
+    """One dictionary of all terms' losses or figures. Raises ValueError if two share a name."""
+    merged: dict[str, T] = {}
+    for named in parts:
+        if shared := merged.keys() & named.keys():
+            raise ValueError(f"two terms both name something {', '.join(sorted(shared))}")
+        merged |= named
     return merged
 
 

@@ -72,7 +72,7 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny_trainer):
 def test_two_terms_with_one_loss_name_are_refused(tiny_trainer):
     trainer = tiny_trainer(SourceOnly())
     trainer.terms.append(trainer.terms[0])
-    with pytest.raises(ValueError, match="two terms name a loss seg"):
+    with pytest.raises(ValueError, match="two terms both name something seg"):
         trainer.fit(lambda *_: None)
 
 

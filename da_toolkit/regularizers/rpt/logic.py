@@ -167,6 +167,18 @@ def logic_quality(model: LogicModel, columns: Tensor, span: int, generator: torc
     return {"accuracy": right.float().mean().item(), "auc": wins.item()}
 
 
+@torch.no_grad()
+def _judged(settings: SpatialLogic, model: LogicModel, decided: Tensor) -> Tensor:
+    """P_logic of every position of a grid of categories int64 [B,h,w]: float32 [B,h,w]."""
+    batch, height, width = decided.shape
+    return model.plausibility(to_columns(decided), settings.span).view(batch, width, height).permute(0, 2, 1)
+
+
+def logic_plausibility(settings: SpatialLogic, model: LogicModel, probabilities: Tensor) -> Tensor:
+    """How plausible each position's category is, 0..1: float32 [B,H//cell,W//cell] of [B,C,H,W]."""
+    return _judged(settings, model, F.avg_pool2d(probabilities, settings.cell).argmax(1))
+
+
 def logic_loss(settings: SpatialLogic, model: LogicModel, probabilities: Tensor) -> tuple[Tensor, Tensor]:
     """Loss of the illogical positions of a prediction, and which they are.
 
@@ -177,11 +189,8 @@ def logic_loss(settings: SpatialLogic, model: LogicModel, probabilities: Tensor)
         Scalar, 0 where all is logical; and bool [B,H//cell,W//cell].
     """
     mean = F.avg_pool2d(probabilities, settings.cell)
-    with torch.no_grad():
-        decided = mean.argmax(1)
-        batch, height, width = decided.shape
-        plausible = model.plausibility(to_columns(decided), settings.span)
-        illogical = (plausible < settings.threshold).view(batch, width, height).permute(0, 2, 1)
+    decided = mean.argmax(1)
+    illogical = _judged(settings, model, decided) < settings.threshold
     own = mean.gather(1, decided[:, None])[:, 0]
     complement = settings.penalty == "complement"
     each = -(1 - own).clamp(min=_SMALLEST).log() if complement else own.clamp(min=_SMALLEST).log()

@@ -3,11 +3,14 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 from da_toolkit.methods.term import BuildContext, Regularizer, Term
 from da_toolkit.registry import REGULARIZERS
@@ -19,12 +22,26 @@ from da_toolkit.regularizers.rpt.cluster import (
     load_assignment,
     save_assignment,
 )
-from da_toolkit.regularizers.rpt.logic import LogicModel, SpatialLogic, logic_loss, source_columns, train_logic
+from da_toolkit.regularizers.rpt.figures import contact_sheet, crop_of, heat_map, with_borders
+from da_toolkit.regularizers.rpt.logic import (
+    LogicModel,
+    SpatialLogic,
+    logic_loss,
+    logic_plausibility,
+    source_columns,
+    train_logic,
+)
 from da_toolkit.regularizers.rpt.patch import Patch, region_loss
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
 from da_toolkit.regularizers.rpt.superpixels import Superpixels, cache_folder
+from da_toolkit.report.figures import prediction_grid
 from da_toolkit.training.stages import Stage, StageContext
 from da_toolkit.training.step import Step, View
+
+
+def _picture(image: Tensor) -> np.ndarray:
+    """float [3,H,W] 0..1 -> uint8 [H,W,3]."""
+    return (image * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 @REGULARIZERS.register("rpt", family="regularizer", paper="Zhang et al., CVPR 2020 (arXiv 2006.06570)")
@@ -142,6 +159,52 @@ class RPTTerm(Term):
         total = len(next(iter(self.labels.values()))) - 1
         rows = view.regions.long() + self.offsets[view.batch.index][:, None, None]
         return rows.masked_fill_(view.regions < 0, total)
+
+    @torch.no_grad()
+    def figures(self, stage: StageContext) -> dict[str, np.ndarray]:
+        """ "rpt": images with regions, predictions, what each constraint selected, doubtful positions; "clusters"."""
+        if not self.labels and self.logic is None:
+            return {}
+        batch = next(stage.target_pass())
+        stage.model.eval()
+        view = View(stage.model, batch)
+        images = [_picture(image) for image in batch.image]
+        columns: dict[str, list[np.ndarray]] = {}
+        if self.labels:
+            columns["regions"] = [
+                with_borders(image, regions) for image, regions in zip(images, view.regions.cpu().numpy(), strict=True)
+            ]
+        columns["prediction"] = list(view.logits().argmax(1).byte().cpu().numpy())
+        if self.labels:
+            rows = self._rows(view)
+            columns |= {name: list(labels[rows].cpu().numpy()) for name, labels in self.labels.items()}
+        if self.settings.logic and self.logic is not None:
+            doubt = logic_plausibility(self.settings.logic, self.logic, view.probabilities()).cpu().numpy()
+            columns["logic"] = [heat_map(image, found) for image, found in zip(images, doubt, strict=True)]
+        figures = {"rpt": prediction_grid(images, columns, self.context.label_space, tile_width=256)}
+        if self.assignment is not None and "cluster" in self.labels:
+            figures["clusters"] = self._contact_sheet(stage)
+        return figures
+
+    def _contact_sheet(self, stage: StageContext, lines: int = 12, crops: int = 12) -> np.ndarray:
+        """Regions of the largest clusters among the first images, with the category each cluster votes for."""
+        assert self.assignment is not None and self.offsets is not None
+        found: dict[int, list[np.ndarray]] = {}
+        largest = torch.bincount(self.assignment).topk(min(lines, int(self.assignment.max()) + 1)).indices.tolist()
+        for batch in islice(stage.target_pass(), 8):
+            assert batch.regions is not None
+            for image, regions, index in zip(batch.image, batch.regions.cpu().numpy(), batch.index, strict=True):
+                first = int(self.offsets[index])
+                own = self.assignment[first : first + int(regions.max()) + 1].tolist()
+                for region, cluster in enumerate(own):
+                    if cluster in largest and len(found.setdefault(cluster, [])) < crops and (regions == region).any():
+                        found[cluster].append(crop_of(_picture(image), regions == region))
+        sheet = []
+        for cluster in largest:
+            label = int(self.labels["cluster"][:-1][self.assignment == cluster][0])
+            name = "not selected" if label == IGNORE else self.context.label_space.classes[label]
+            sheet.append((f"cluster {cluster}: {name}", found.get(cluster, [])))
+        return contact_sheet(sheet)
 
     def get_extra_state(self) -> dict[str, Any]:
         logic = {name: value.clone() for name, value in self.logic.state_dict().items()} if self.logic else {}
