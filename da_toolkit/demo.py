@@ -22,7 +22,7 @@ from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.optim import AdamW, LearningRate
 from da_toolkit.training.session import Runtime, Session, predict_images
 
-STEPS = 480
+STEPS = 400
 SIZE = (96, 192)
 TRIO = {"source only": "source_only_gta", "adapted": "adaptseg_gta", "oracle": "oracle_gta"}
 

@@ -62,6 +62,7 @@ class Trainer:
         self.model = recipe.model.build(len(space)).to(fabric.device).to(memory_format=torch.channels_last)
         context = BuildContext(space, self.model.feature_channels, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
+        self.players.to(memory_format=torch.channels_last)
         self.terms = cast(list[Term], list(self.players))
         network = torch.compile(self.model) if compile else self.model
         self.network = self._in_precision(network)
