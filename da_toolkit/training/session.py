@@ -128,9 +128,7 @@ class Session:
             if self.runtime.resume:
                 trainer.load_state(load_checkpoint(self.checkpoint, fabric.device))
                 log.progress.note(f"resumed after step {trainer.done}")
-            trainer.fit(
-                log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.figure if main else None
-            )
+            trainer.fit(log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen)
             result = log.result()
             if main:
                 self._keep(result, trainer, tracker)
@@ -184,8 +182,13 @@ class _Log:
         self.progress.advance(step)
         recipe, total = self.session.recipe, self.session.recipe.schedule.steps
         every = recipe.evaluation.every
-        if step == total or (every and step % every == 0):
+        if step == total:
             self.evaluate(step)
+        elif every and step % every == 0:
+            buffers = [buffer.clone() for buffer in self.trainer.model.buffers()]
+            self.evaluate(step)
+            for buffer, kept in zip(self.trainer.model.buffers(), buffers, strict=True):
+                buffer.copy_(kept)  # a look on the way must not change what is trained
         if step == total or step % self.session.runtime.save_every == 0:
             if self.main:
                 save_checkpoint(self.session.checkpoint, self.trainer.state())
@@ -231,9 +234,15 @@ class _Log:
         grid = prediction_grid(images, columns, val.label_space)
         save_png(self.session.folder / "pictures" / f"step_{step:06d}.png", grid)
 
-    def figure(self, stage: str, name: str, picture: np.ndarray) -> None:
-        """Keep a picture that a term shows as a stage begins."""
-        save_png(self.session.folder / "pictures" / f"{stage.replace(' ', '_')}_{name}.png", picture)
+    def frozen(self, stage: str) -> None:
+        """Tell what terms know as a stage begins, and keep the pictures they show of it."""
+        if not self.main:
+            return
+        if numbers := self.trainer.numbers():
+            self._write(numbers, self.trainer.done)
+            self.progress.note(f"{stage}: " + ", ".join(f"{name} {value:.3g}" for name, value in numbers.items()))
+        for name, picture in self.trainer.figures().items():
+            save_png(self.session.folder / "pictures" / f"{stage.replace(' ', '_')}_{name}.png", picture)
 
     def result(self) -> dict[str, Any]:
         session, recipe, device = self.session, self.session.recipe, self.trainer.fabric.device

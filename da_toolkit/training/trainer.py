@@ -93,14 +93,14 @@ class Trainer:
         log_every: int = 10,
         after_step: Callable[[int], None] = lambda step: None,
         on_stage: Callable[[str], None] = lambda name: None,
-        on_figures: Callable[[str, str, np.ndarray], None] | None = None,
+        on_frozen: Callable[[str], None] = lambda name: None,
     ) -> None:
         """Train from the steps already done to the schedule's end.
 
         Args:
             after_step: told the steps done; may evaluate and save.
             on_stage: told a stage's name as it begins.
-            on_figures: given stage, name and picture of what terms show of a stage's frozen knowledge.
+            on_frozen: told a stage's name when its frozen knowledge is made; `numbers` and `figures` show it.
         """
         source, target = self.streams()
         meter = _Meter(self._images_per_step())
@@ -111,9 +111,7 @@ class Trainer:
                 on_stage(stage.name)
             if self.done == begin:
                 self._begin(stage)
-                if on_figures is not None:
-                    for name, picture in self.figures().items():
-                        on_figures(stage.name, name, picture)
+                on_frozen(stage.name)
                 meter.restart()
             while self.done < end:
                 meter.add(self.step(source, target))
@@ -138,6 +136,10 @@ class Trainer:
                     see(view)
         for _, done in context.watchers:
             done()
+
+    def numbers(self) -> dict[str, float]:
+        """What terms report of the current stage's frozen knowledge."""
+        return _merged(term.numbers() for term in self.terms)
 
     def figures(self) -> dict[str, np.ndarray]:
         """What terms show of the current stage's frozen knowledge: name -> uint8 RGB [H,W,3]."""
@@ -287,7 +289,7 @@ T = TypeVar("T")
 
 
 def _merged(parts: Iterable[dict[str, T]]) -> dict[str, T]:
-    """One dictionary of all terms' losses or figures. Raises ValueError if two share a name."""
+    """One dictionary of all terms' losses, numbers or figures. Raises ValueError if two share a name."""
     merged: dict[str, T] = {}
     for named in parts:
         if shared := merged.keys() & named.keys():

@@ -27,7 +27,7 @@ class Cluster:
     """Cluster-based consistency (Zhang et al., CVPR 2020; selection and defaults are our reconstruction)."""
 
     weight: float = 1.0
-    """Weight of the loss."""
+    """Weight of the loss; 0 = off."""
     threshold: float = 0.9
     """A cluster is selected when its purity, the winning share of its pixels' votes, exceeds this, 0..1."""
     clusters: int = 512

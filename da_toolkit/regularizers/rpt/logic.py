@@ -23,7 +23,7 @@ class SpatialLogic:
     """Context-level regularisation (Zhang et al., CVPR 2020). Architecture and defaults are our reconstruction."""
 
     weight: float = 1.0
-    """Weight of the loss."""
+    """Weight of the loss; 0 = off."""
     threshold: float = 0.1
     """A position is illogical when the logic gives its category less than this, 0..1."""
     penalty: Literal["complement", "log"] = "complement"

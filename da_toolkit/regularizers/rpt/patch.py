@@ -16,7 +16,7 @@ class Patch:
     """Patch-based consistency (Zhang et al., CVPR 2020; selection and defaults are our reconstruction)."""
 
     weight: float = 1.0
-    """Weight of the loss."""
+    """Weight of the loss; 0 = off."""
     threshold: float = 0.9
     """A region is selected when its score exceeds this, 0..1."""
     selection: Literal["mean_probability", "vote_share", "pixel"] = "mean_probability"

@@ -12,16 +12,16 @@ Selection = Literal["mean_probability", "vote_share"]
 
 
 class RegionRows:
-    """Numbers the regions of all images in one sequence: region r of image i stands in row `offset[i] + r`.
+    """Numbers the regions of all images in one sequence: region r of image i stands in row `offsets[i] + r`.
 
     Args:
         counts: the number of regions of each image.
     """
 
     def __init__(self, counts: Sequence[int], device: torch.device) -> None:
-        ends = torch.tensor([0, *counts], dtype=torch.int64).cumsum(0)
-        self.total = int(ends[-1])
-        self.offsets = ends[:-1].to(device)
+        self.counts = list(counts)
+        self.total = sum(self.counts)
+        self.offsets = torch.tensor([0, *self.counts[:-1]], dtype=torch.int64).cumsum(0).to(device)
 
     def of(self, index: Tensor, regions: Tensor) -> Tensor:
         """int64 [B,H,W] rows of region maps int32 [B,H,W] of the images `index` [B]; `total` where there is none."""
@@ -69,3 +69,9 @@ def selected_labels(labels: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """uint8 [total+1], the labels of rows whose score exceeds `threshold`, else 255; and 255 for the row of none."""
     chosen = labels.where(scores > threshold, IGNORE)
     return torch.cat([chosen, chosen.new_full((1,), IGNORE)])
+
+
+def selected_share(table: RegionTable, labels: Tensor) -> float:
+    """The share 0..1 of the seen pixels that lie in regions with a label other than 255; `labels` uint8 [total+1]."""
+    pixels = table.votes.sum(1)
+    return (pixels[labels != IGNORE].sum() / pixels.sum().clamp(min=1)).item()

@@ -32,7 +32,7 @@ from da_toolkit.regularizers.rpt.logic import (
     train_logic,
 )
 from da_toolkit.regularizers.rpt.patch import Patch, region_loss
-from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
+from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_share
 from da_toolkit.regularizers.rpt.superpixels import Superpixels, cache_folder
 from da_toolkit.report.figures import prediction_grid
 from da_toolkit.training.stages import Stage, StageContext
@@ -47,21 +47,25 @@ def _picture(image: Tensor) -> np.ndarray:
 @REGULARIZERS.register("rpt", family="regularizer", paper="Zhang et al., CVPR 2020 (arXiv 2006.06570)")
 @dataclass(frozen=True)
 class RPT(Regularizer):
-    """Patch, cluster and spatial-logic constraints on target predictions; any subset. A reconstruction."""
+    """Patch, cluster and spatial-logic constraints on target predictions. A reconstruction.
 
-    patch: Patch | None = field(default_factory=Patch)
-    cluster: Cluster | None = field(default_factory=Cluster)
-    logic: SpatialLogic | None = field(default_factory=SpatialLogic)
+    A constraint of weight 0 is off and costs nothing; any subset works.
+    """
+
+    patch: Patch = field(default_factory=Patch)
+    cluster: Cluster = field(default_factory=Cluster)
+    logic: SpatialLogic = field(default_factory=SpatialLogic)
     regions: Superpixels = field(default_factory=Superpixels)
     """How target images are cut into regions."""
 
     def __post_init__(self) -> None:
-        if self.patch is None and self.cluster is None and self.logic is None:
-            raise UserError("RPT: patch, cluster and logic are all none; give at least one, or leave RPT out.")
+        for name in ("patch", "cluster", "logic"):
+            if getattr(self, name).weight < 0:
+                raise UserError(f"{name}.weight must be at least 0 (0 = off), got {getattr(self, name).weight}.")
 
     @property
     def superpixels(self) -> Superpixels | None:
-        return self.regions if self.patch or self.cluster else None
+        return self.regions if self.patch.weight or self.cluster.weight else None
 
     def check(self, stages: Sequence[Stage]) -> None:
         if not any(stage.round for stage in stages):
@@ -81,24 +85,23 @@ class RPTTerm(Term):
         self.settings, self.context = settings, context
         self.num_classes = len(context.label_space)
         self.logic: LogicModel | None = None
-        self.logic_quality: dict[str, float] = {}
-        self.offsets: Tensor | None = None
+        self.reported: dict[str, float] = {}
+        self.rows: RegionRows | None = None
         self.assignment: Tensor | None = None
         self.labels: dict[str, Tensor] = {}
 
     def begin_stage(self, stage: StageContext) -> None:
         if stage.stage.round == 0:
             return
-        if self.settings.logic and self.logic is None:
+        if self.settings.logic.weight and self.logic is None:
             self._train_logic(self.settings.logic, stage)
         if self.settings.superpixels is None:
             return
         assert stage.regions is not None
-        rows = RegionRows(stage.regions.counts, stage.device)
-        self.offsets = rows.offsets
-        if self.settings.cluster and self.assignment is None:
+        self.rows = RegionRows(stage.regions.counts, stage.device)
+        if self.settings.cluster.weight and self.assignment is None:
             self.assignment = self._assign(self.settings.cluster, stage)
-        table = RegionTable(rows, self.num_classes)
+        table = RegionTable(self.rows, self.num_classes)
 
         def see(view: View) -> None:
             table.add(view.batch.index, view.regions, view.probabilities())
@@ -107,14 +110,21 @@ class RPTTerm(Term):
 
     def _freeze(self, table: RegionTable) -> None:
         """Labels for this round."""
-        if self.settings.patch:
+        if self.settings.patch.weight:
             self.labels["patch"] = self.settings.patch.labels(table)
-        if self.settings.cluster and self.assignment is not None:
+        if self.assignment is not None:
             self.labels["cluster"] = self.settings.cluster.labels(table, self.assignment)
+        for name, labels in self.labels.items():
+            self.reported[f"rpt_{name}_share"] = selected_share(table, labels)
+
+    def numbers(self) -> dict[str, float]:
+        """Shares of target pixels in selected regions, and the logic's quality on held-out source columns."""
+        return dict(self.reported)
 
     def _train_logic(self, settings: SpatialLogic, stage: StageContext) -> None:
         columns = source_columns(stage.labels("source"), settings, self.num_classes, stage.device)
-        self.logic, self.logic_quality = train_logic(settings, columns, self.num_classes, stage.seed)
+        self.logic, quality = train_logic(settings, columns, self.num_classes, stage.seed)
+        self.reported |= {f"rpt_logic_{name}": value for name, value in quality.items()}
 
     def _assign(self, settings: Cluster, stage: StageContext) -> Tensor:
         """Clusters of all regions: read from the cache, or made and kept there."""
@@ -140,25 +150,18 @@ class RPTTerm(Term):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         settings, view, losses = self.settings, step.target, {}
-        if self.labels and self.offsets is not None:
-            rows = self._rows(view)
-            if settings.patch and "patch" in self.labels:
+        if self.labels and self.rows is not None:
+            rows = self.rows.of(view.batch.index, view.regions)
+            if "patch" in self.labels:
                 label = self.labels["patch"][rows].long()
                 losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(view.log_probabilities(), label)
-            if settings.cluster and "cluster" in self.labels:
+            if "cluster" in self.labels:
                 label = self.labels["cluster"][rows].long()
                 losses["rpt_cluster"] = settings.cluster.weight * region_loss(view.log_probabilities(), label)
-        if settings.logic and self.logic is not None:
+        if self.logic is not None:
             loss, _ = logic_loss(settings.logic, self.logic, view.probabilities())
             losses["rpt_logic"] = settings.logic.weight * loss
         return losses
-
-    def _rows(self, view: View) -> Tensor:
-        """int64 [B,H,W]: rows of the label tables; the last one where a pixel is in no region."""
-        assert self.offsets is not None
-        total = len(next(iter(self.labels.values()))) - 1
-        rows = view.regions.long() + self.offsets[view.batch.index][:, None, None]
-        return rows.masked_fill_(view.regions < 0, total)
 
     @torch.no_grad()
     def figures(self, stage: StageContext) -> dict[str, np.ndarray]:
@@ -175,10 +178,10 @@ class RPTTerm(Term):
                 with_borders(image, regions) for image, regions in zip(images, view.regions.cpu().numpy(), strict=True)
             ]
         columns["prediction"] = list(view.logits().argmax(1).byte().cpu().numpy())
-        if self.labels:
-            rows = self._rows(view)
+        if self.labels and self.rows is not None:
+            rows = self.rows.of(view.batch.index, view.regions)
             columns |= {name: list(labels[rows].cpu().numpy()) for name, labels in self.labels.items()}
-        if self.settings.logic and self.logic is not None:
+        if self.logic is not None:
             doubt = logic_plausibility(self.settings.logic, self.logic, view.probabilities()).cpu().numpy()
             columns["logic"] = [heat_map(image, found) for image, found in zip(images, doubt, strict=True)]
         figures = {"rpt": prediction_grid(images, columns, self.context.label_space, tile_width=256)}
@@ -188,13 +191,13 @@ class RPTTerm(Term):
 
     def _contact_sheet(self, stage: StageContext, lines: int = 12, crops: int = 12) -> np.ndarray:
         """Regions of the largest clusters among the first images, with the category each cluster votes for."""
-        assert self.assignment is not None and self.offsets is not None
+        assert self.assignment is not None and self.rows is not None
         found: dict[int, list[np.ndarray]] = {}
         largest = torch.bincount(self.assignment).topk(min(lines, int(self.assignment.max()) + 1)).indices.tolist()
         for batch in islice(stage.target_pass(), 8):
             assert batch.regions is not None
             for image, regions, index in zip(batch.image, batch.regions.cpu().numpy(), batch.index, strict=True):
-                first = int(self.offsets[index])
+                first = int(self.rows.offsets[index])
                 own = self.assignment[first : first + int(regions.max()) + 1].tolist()
                 for region, cluster in enumerate(own):
                     if cluster in largest and len(found.setdefault(cluster, [])) < crops and (regions == region).any():
@@ -210,16 +213,18 @@ class RPTTerm(Term):
         logic = {name: value.clone() for name, value in self.logic.state_dict().items()} if self.logic else {}
         return {
             "labels": self.labels,
-            "offsets": self.offsets,
+            "counts": self.rows.counts if self.rows else None,
             "assignment": self.assignment,
             "logic": logic,
-            "logic_quality": self.logic_quality,
+            "reported": self.reported,
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.labels, self.offsets = state["labels"], state["offsets"]
-        self.assignment, self.logic_quality = state["assignment"], state["logic_quality"]
-        if state["logic"] and self.settings.logic:
+        self.labels = state["labels"]
+        if state["counts"] is not None:
+            self.rows = RegionRows(state["counts"], next(iter(self.labels.values())).device)
+        self.assignment, self.reported = state["assignment"], state["reported"]
+        if state["logic"]:
             device = next(iter(state["logic"].values())).device
             self.logic = LogicModel(self.num_classes, self.settings.logic.width).to(device)
             self.logic.load_state_dict(state["logic"])

@@ -24,7 +24,9 @@ METHODS = [SourceOnly, TargetBN, Adversarial]
 
 
 def rpt(*parts):
-    return RPT(**{name: SMALL[name] if name in parts else None for name in SMALL}, regions=Superpixels(12))
+    weights = {name: float(name in parts) for name in SMALL}
+    kept = {name: dataclasses.replace(part, weight=weights[name]) for name, part in SMALL.items()}
+    return RPT(**kept, regions=Superpixels(12))
 
 
 def trained(tiny_trainer, regularizer, method=SourceOnly, after=lambda trainer: None, **changes):
@@ -61,7 +63,7 @@ def test_losses_equal_a_plain_reference(tiny_trainer):
         total, pixels = 0.0, 0
         for image in (0, 1):
             for region in range(int(maps[image].max()) + 1):
-                label = int(term.labels[name][int(term.offsets[image]) + region])
+                label = int(term.labels[name][int(term.rows.offsets[image]) + region])
                 inside = maps[image] == region
                 if label != 255:
                     total -= logp[image, label][inside].sum()
@@ -96,7 +98,7 @@ def test_region_labels_are_those_of_the_network_at_the_rounds_start(tiny_trainer
         maps = torch.from_numpy(trainer.regions(trainer.target.image(image)))
         for region in range(int(maps.max()) + 1):
             votes = torch.bincount(pixels[maps == region], minlength=19)
-            assert term.labels["patch"][int(term.offsets[image]) + region] == votes.argmax()
+            assert term.labels["patch"][int(term.rows.offsets[image]) + region] == votes.argmax()
 
 
 def test_state_brings_everything_back(tiny_trainer):
@@ -117,7 +119,7 @@ def test_state_brings_everything_back(tiny_trainer):
 
 def test_more_clusters_than_regions_is_told(tiny_trainer, monkeypatch, tmp_path):
     monkeypatch.setenv("DA_TOOLKIT_CACHE", str(tmp_path))
-    few = RPT(patch=None, cluster=Cluster(clusters=5000, components=4), logic=None, regions=Superpixels(12))
+    few = RPT(Patch(weight=0), Cluster(clusters=5000, components=4), SpatialLogic(weight=0), Superpixels(12))
     with pytest.warns(UserWarning, match="fewer than cluster.clusters=5000"):
         trained(tiny_trainer, few)
     with warnings.catch_warnings():
@@ -130,12 +132,20 @@ def test_a_schedule_without_rounds_is_refused(tiny_recipe):
         tiny_recipe(SourceOnly(regularizers=(rpt("patch"),)))
 
 
-def test_no_constraint_at_all_is_refused():
-    with pytest.raises(UserError, match="at least one"):
-        RPT(patch=None, cluster=None, logic=None)
+def test_with_all_constraints_off_it_is_as_if_it_were_not_there(tiny_trainer):
+    off, _ = trained(tiny_trainer, rpt())
+    without = tiny_trainer(SourceOnly(), schedule=ROUNDS)
+    without.fit(lambda *_: None)
+    assert off.regions is None and not off.numbers()
+    torch.testing.assert_close(off.model.state_dict(), without.model.state_dict(), rtol=0, atol=0)
+
+
+def test_a_negative_weight_is_refused():
+    with pytest.raises(UserError, match=r"logic.weight must be at least 0"):
+        RPT(logic=SpatialLogic(weight=-1.0))
 
 
 def test_two_kinds_of_superpixels_are_refused():
-    other = RPT(cluster=None, logic=None, regions=Superpixels(7))
+    other = RPT(regions=Superpixels(7))
     with pytest.raises(UserError, match="different superpixels"):
         _ = SourceOnly(regularizers=(rpt("patch"), other)).superpixels

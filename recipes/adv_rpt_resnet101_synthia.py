@@ -1,0 +1,33 @@
+"""RPT inside a two-level output-space adversarial trainer, ResNet-101, SYNTHIA -> Cityscapes. A reconstruction."""
+
+from da_toolkit.data import Cityscapes, Synthia
+from da_toolkit.methods import Adversarial, OutputSpace
+from da_toolkit.models.deeplab import DeepLabV2
+from da_toolkit.recipe import Recipe, Reported, Schedule, Stage, rounds
+from da_toolkit.regularizers import RPT
+from da_toolkit.training.optim import SGD, LearningRate
+
+recipe = Recipe(
+    source=Synthia(size=(760, 1280)),
+    target=Cityscapes(size=(512, 1024), labels="synthia16"),
+    model=DeepLabV2(
+        backbone="resnet101",
+        output_stride=8,
+        batch_norm="affine_frozen",
+        aux=True,
+        dilations=(6, 12),  # what AdaptSegNet's code acts with; AdvEnt sums 6, 12, 18, 24
+    ),
+    method=Adversarial(
+        discriminators=(OutputSpace(weight=1e-3), OutputSpace(weight=2e-4, level="aux")), regularizers=(RPT(),)
+    ),
+    schedule=Schedule((Stage("warm-up", steps=45_000), *rounds(3, steps=15_000))),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
+    batch_size=1,
+    reported=Reported(
+        miou=51.2,
+        paper="Zhang et al., CVPR 2020",
+        note="public leaderboard; our settings are a reconstruction; not reproduced here",
+        protocol="synthia16",
+    ),
+)
