@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ablation
 import accuracy
 import official_layouts
+import rpt_cost
 import speed
 
 from da_toolkit.errors import UserError, exits_cleanly
@@ -21,6 +23,8 @@ HERE = Path(__file__).parent
 TABLES: dict[str, Callable[[Any], str]] = {
     "accuracy_camvid": lambda results: accuracy.table("camvid", results, "camvid10"),
     "accuracy_streets": lambda results: accuracy.table("streets", results, "cityscapes19"),
+    "ablation": ablation.table,
+    "rpt_cost": rpt_cost.table,
     "official_layouts": official_layouts.table,
     "speed": speed.table,
 }

@@ -110,7 +110,7 @@ class Trainer:
             if self.done < end:
                 on_stage(stage.name)
             if self.done == begin:
-                self._begin(stage)
+                self.begin(stage)
                 on_frozen(stage.name)
                 meter.restart()
             while self.done < end:
@@ -121,7 +121,7 @@ class Trainer:
                 meter.pause()
             begin = end
 
-    def _begin(self, stage: Stage) -> None:
+    def begin(self, stage: Stage) -> None:
         """Terms rebuild their frozen knowledge; those that asked share one pass over the target images."""
         context = self._context(stage)
         for term in self.terms:
