@@ -12,13 +12,14 @@ right. Thresholds are RPT's defaults, fixed before any run.
 import argparse
 import dataclasses
 import statistics
+import time
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from accuracy import run_one
+from accuracy import keep, run_one
 from rich.progress import track
 
 from da_toolkit.data.labels import IGNORE
@@ -27,7 +28,7 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from da_toolkit.training.provenance import write_json
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.session import Runtime, Session, check_same
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
@@ -52,13 +53,23 @@ def with_parts(recipe: Recipe, parts: tuple[str, ...]) -> Recipe:
 
 
 def warm_up(session: Session, file: Path) -> dict[str, Any]:
-    """The trainer's state after the recipe's first stage: read from `file`, or trained and kept there."""
+    """The trainer's state after the recipe's first stage: read from `file`, or trained and kept there.
+
+    Raises `UserError` for a file of another recipe.
+    """
+    settings = file.with_suffix(".json")
     if not file.exists():
         trainer, _ = session.build()
+        stage = trainer.recipe.schedule.stages[0]
+        trainer.begin(stage)
         streams = trainer.streams()
-        for _ in track(range(trainer.recipe.schedule.stages[0].steps), f"warm-up of seed {session.runtime.seed}"):
+        begin = time.perf_counter()
+        for _ in track(range(stage.steps), f"warm-up of seed {session.runtime.seed}"):
             trainer.step(*streams)
-        save_checkpoint(file, trainer.state())
+        log = {"seconds": time.perf_counter() - begin, "last": {}, "best": None, "metrics_bytes": 0}
+        write_json(settings, session.recipe.to_json())
+        save_checkpoint(file, {**trainer.state(), "log": log})
+    check_same(settings, session.recipe)
     return load_checkpoint(file, torch.device("cpu"))
 
 
@@ -70,6 +81,7 @@ def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
     if not session.checkpoint.exists() and not (session.folder / "result.json").exists():
         warm = runtime.runs / "warm_up" / f"{base}_{runtime.seed}.pt"
         save_checkpoint(session.checkpoint, warm_up(Session(base, whole, runtime), warm))
+        write_json(session.folder / "recipe.json", recipe.to_json())
     result = run_one(session.name, recipe, runtime)
     trainer, _ = session.build()
     trainer.load_state(load_checkpoint(session.checkpoint, trainer.fabric.device))
@@ -164,7 +176,6 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := (set(options.bases) - set(BASES)) | (set(options.rows) - set(ROWS)):
         raise UserError(f"Unknown: {', '.join(sorted(unknown))}. Bases: {', '.join(BASES)}. Rows: {', '.join(ROWS)}.")
-    results: list[dict[str, Any]] = []
     for seed in options.seeds:
         for base in options.bases:
             for row in (row for row in BASES[base] if row in options.rows):
@@ -177,8 +188,7 @@ def main() -> None:
                     log_every=50,
                     save_every=200,
                 )
-                results.append(run_row(base, row, runtime))
-                write_json(RESULTS, results)
+                results = keep(RESULTS, run_row(base, row, runtime), ("base", "row", "seed"))
     print(table(results))
 
 

@@ -53,6 +53,14 @@ def run_one(name: str, recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
     return Session(name, recipe, runtime).run()
 
 
+def keep(file: Path, result: dict[str, Any], key: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Put a result among those in `file`, in the place of an older one with the same key; all of them."""
+    known = json.loads(file.read_text()) if file.exists() else []
+    others = [old for old in known if any(old[name] != result[name] for name in key)]
+    write_json(file, [*others, result])
+    return [*others, result]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pair", choices=sorted(PAIRS))
@@ -64,7 +72,7 @@ def main() -> None:
     parser.add_argument("--tracking", default="none")
     parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args()
-    results = []
+    file = HERE / "results" / f"accuracy_{options.pair}.json"
     for seed in options.seeds:
         for method in options.methods:
             try:
@@ -80,8 +88,7 @@ def main() -> None:
                 log_every=50,
                 save_every=200,
             )
-            results.append(run_one(method, recipe, runtime))
-            write_json(HERE / "results" / f"accuracy_{options.pair}.json", results)
+            results = keep(file, run_one(method, recipe, runtime), ("recipe", "steps", "seed"))
     print(table(options.pair, results, protocols_for(recipe.target.label_space)[0].name))
 
 
@@ -90,9 +97,16 @@ def table(pair: str, results: list[dict[str, Any]], protocol: str) -> str:
     if pair not in PAIRS:
         raise unknown_name("pair", pair, PAIRS)
     commits = sorted({str(result["commit"])[:10] for result in results})
+    results = sorted(results, key=lambda result: (_place(result["recipe"]), result["seed"]))
     steps = sorted({result["steps"] for result in results})
     budget = f"Protocol {protocol}; {', '.join(map(str, steps))} steps; commit {', '.join(commits)}."
     return f"### {pair}\n\n{PAIRS[pair]} {budget}\n\n{markdown(summarize(results, protocol))}"
+
+
+def _place(recipe: str) -> int:
+    """The floor first, the ceiling last."""
+    order = [method for method in METHODS if recipe.startswith(method)]
+    return METHODS.index(max(order, key=len)) if order else len(METHODS) - 1
 
 
 if __name__ == "__main__":

@@ -40,8 +40,9 @@ IMAGES, REGIONS, DEPTH = 3000, 500, 2048
 def times(turns: int) -> dict[str, dict[str, float]]:
     """Seconds of each row's refresh, in an empty cache, and milliseconds of its steps.
 
-    Superpixels are made first, so the refresh of PC is the pass over the target, that of SL the training of the
-    logic, and that of CC features, k-means and the pass; later rows find the clusters in the cache, as later runs do.
+    Superpixels are made first, so the refresh of PC is finding them and the pass over the target, that of SL the
+    training of the logic, and that of CC features and k-means besides; later rows find the clusters in the cache, as
+    later runs do.
     """
     recipe = demo_version(load_recipe(find_recipe("adv_rpt_gta")))
     recipe = dataclasses.replace(recipe, schedule=Schedule(rounds(1, 10_000)))

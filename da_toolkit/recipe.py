@@ -79,12 +79,17 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for regularizer in self.method.regularizers:
-            regularizer.check(self.schedule.stages)
+            regularizer.check(self.schedule.stages, self.method.reads)
         if self.source.label_space != self.target.label_space:
             raise UserError(
                 f"source and target have different label spaces ({self.source.label_space.name} and "
                 f"{self.target.label_space.name}): set `labels` of both to the same one."
             )
+
+    @property
+    def evaluation_size(self) -> tuple[int, int]:
+        """Height and width at which target images are scored."""
+        return self.evaluation.size or self.target.size
 
     def to_json(self) -> dict[str, Any]:
         """The resolved settings as plain JSON values, each dataclass with its class name."""

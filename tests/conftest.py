@@ -58,6 +58,14 @@ def toy():
 
 
 @pytest.fixture
+def with_dropout():
+    """A network that draws random numbers in every training step."""
+    from da_toolkit.models.deeplab import LightDeepLabV3Plus
+
+    return LightDeepLabV3Plus("test_resnet", weights="none", batch_norm="frozen", width=8, aux=True, dropout=0.5)
+
+
+@pytest.fixture
 def tiny_recipe():
     """Function: a recipe around a method, with a network of well under 1 M parameters."""
     from da_toolkit.data import Streets

@@ -89,10 +89,10 @@ def test_resume_without_a_checkpoint_is_refused(tmp_path, tiny_recipe):
         Session("t", tiny_recipe(SourceOnly()), Runtime(runs=tmp_path, resume=True, workers=0, tracking="none")).run()
 
 
-def test_resumed_run_ends_with_the_weights_of_a_whole_one(tmp_path, tiny_recipe, monkeypatch):
+def test_resumed_run_ends_with_the_weights_of_a_whole_one(tmp_path, tiny_recipe, with_dropout, monkeypatch):
     from da_toolkit.methods import Adversarial
 
-    recipe = tiny_recipe(Adversarial(), steps=6)
+    recipe = tiny_recipe(Adversarial(), steps=6, model=with_dropout)
     settings = {"workers": 0, "tracking": "none", "save_every": 2}
     whole = Session("t", recipe, Runtime(runs=tmp_path / "whole", **settings))
     whole.run()
@@ -110,22 +110,39 @@ def test_resumed_run_ends_with_the_weights_of_a_whole_one(tmp_path, tiny_recipe,
     resumed = Session("t", recipe, Runtime(runs=tmp_path / "stopped", resume=True, **settings))
     resumed.run()
     assert (whole.folder / "model.safetensors").read_bytes() == (resumed.folder / "model.safetensors").read_bytes()
+    lines = [(run.folder / "metrics.jsonl").read_text().splitlines() for run in (whole, resumed)]
+    assert [json.loads(line)["step"] for line in lines[0]] == [json.loads(line)["step"] for line in lines[1]]
 
 
-def test_evaluations_on_the_way_change_nothing_that_is_trained(tmp_path, tiny_recipe):
+def test_a_run_stopped_after_its_last_checkpoint_is_completed_with_its_score(finished):
+    session, result = finished
+    (session.folder / "result.json").unlink()
+    resuming = Runtime(runs=session.runtime.runs, resume=True, workers=0, tracking="none")
+    again = Session("tiny", session.recipe, resuming).run()
+    assert again["scores"] == result["scores"] and again["seconds"] > 0
+    assert again["oracle_choice_on_target_labels"] == result["oracle_choice_on_target_labels"]
+
+
+def test_a_changed_recipe_is_not_resumed(finished, tiny_recipe):
+    from da_toolkit.methods import Adversarial
+    from da_toolkit.training.optim import AdamW
+
+    session, _ = finished
+    before = (session.folder / "recipe.json").read_bytes()
+    changed = tiny_recipe(Adversarial(), steps=9, optimizer=AdamW(lr=9.0, head_multiplier=1))
+    resuming = Runtime(runs=session.runtime.runs, resume=True, workers=0, tracking="none")
+    with pytest.raises(UserError, match=r"schedule.stages.0.steps: 4 -> 9; optimizer.lr: 0.002 -> 9.0"):
+        Session("tiny", changed, resuming).run()
+    assert (session.folder / "recipe.json").read_bytes() == before
+
+
+def test_evaluations_on_the_way_change_nothing_that_is_trained(tmp_path, tiny_recipe, with_dropout):
     from da_toolkit.evaluation.inference import Evaluation
     from da_toolkit.methods import TargetBN
-    from da_toolkit.models.deeplab import DeepLabV2
 
     weights = []
     for every in (0, 1):
-        recipe = tiny_recipe(
-            TargetBN(batches=1),
-            model=DeepLabV2(
-                "test_resnet", output_stride=16, weights="none", batch_norm="frozen", aux=False, dilations=(1, 2)
-            ),
-            evaluation=Evaluation(every=every),
-        )
+        recipe = tiny_recipe(TargetBN(batches=1), model=with_dropout, evaluation=Evaluation(every=every))
         session = Session("t", recipe, Runtime(runs=tmp_path / str(every), workers=0, tracking="none"))
         session.run()
         weights.append((session.folder / "model.safetensors").read_bytes())
@@ -140,9 +157,12 @@ def test_full_disk_while_saving_keeps_the_last_checkpoint(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError) as first:
+        save_checkpoint(tmp_path / "other" / "last.pt", {"done": 1})
+    assert "previous" not in str(first.value)
     with pytest.raises(UserError, match=r"last\.pt could not be written: no space is left.*--resume"):
         save_checkpoint(file, {"done": 2})
-    assert torch.load(file, weights_only=True) == {"done": 1} and list(tmp_path.iterdir()) == [file]
+    assert torch.load(file, weights_only=True) == {"done": 1} and list(tmp_path.rglob("*.pt*")) == [file]
 
 
 def test_check_builds_prints_and_stops(tmp_path, monkeypatch, capsys):

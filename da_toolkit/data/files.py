@@ -59,6 +59,10 @@ def _read(path: Path, convert: Callable[[Image.Image], T]) -> T:
         ) from error
 
 
+def _as_it_is(key: str, ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return ids
+
+
 class FileDomainData(DomainData):
     """Pairs of files.
 
@@ -81,7 +85,7 @@ class FileDomainData(DomainData):
         classes: RawClasses,
         space: LabelSpace,
         read_label: Callable[[Path], np.ndarray] = read_ids,
-        fit_label: Callable[[str, np.ndarray, tuple[int, int]], np.ndarray] = lambda key, ids, size: ids,
+        fit_label: Callable[[str, np.ndarray, tuple[int, int]], np.ndarray] = _as_it_is,
     ) -> None:
         super().__init__(name, split, space, has_labels=bool(pairs) and pairs[0].label is not None)
         self.pairs = pairs

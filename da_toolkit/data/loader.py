@@ -50,7 +50,7 @@ class Samples(Dataset):
     """Augmented samples of a domain; labels are read only where `with_labels` says so.
 
     Args:
-        regions: gives the region map int32 [*size] of an image uint8 [H,W,3]; none = no regions.
+        regions: gives the region map int32 of an image uint8 [H,W,3], at any resolution; none = no regions.
     """
 
     def __init__(
@@ -71,12 +71,15 @@ class Samples(Dataset):
         if self.with_labels:
             label = self.data.label(index)
         if self.regions is not None:
-            image = resized(image, self.size)
-            label = None if label is None else cv2.resize(label, self.size[::-1], interpolation=cv2.INTER_NEAREST)
-            regions = self.regions(image)
+            regions = _nearest(self.regions(image), self.size)
+            image, label = resized(image, self.size), None if label is None else _nearest(label, self.size)
         seed = int(np.random.SeedSequence((self.seed, index, epoch)).generate_state(1)[0])
         image, label, regions = augment(self.pipeline, image, label, seed, regions)
         return image, label, index, regions
+
+
+def _nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -100,6 +103,7 @@ def load_batches(samples: Samples, places: Iterable[list[Place]], workers: int) 
         collate_fn=collate,
         worker_init_fn=_one_thread if workers else None,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # or the loader would draw from the one that dropout uses
     )
     return iter(loader)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +18,8 @@ class Augmentation:
     """Random changes of a training image; the label follows every geometric one. The default is none."""
 
     scale: tuple[float, float] = (1.0, 1.0)
-    """Range of random zoom, relative to the domain's size; a part is cropped, or the rest ignored."""
+    """Range of random zoom, relative to the domain's size. It never goes below what fills the crop: nothing is padded,
+    because networks and discriminators learn to tell domains by their padding."""
     flip: bool = False
     """Mirror half of the images left to right."""
     color: float = 0.0
@@ -43,14 +43,16 @@ class Augmentation:
         import albumentations as A
 
         height, width = self.crop or size
+        if height > size[0] or width > size[1]:
+            raise UserError(f"augmentation.crop {(height, width)} is larger than the domain's size {tuple(size)}.")
+        fills = max(height / size[0], width / size[1]) * (1 + 1e-6)  # or rounding would leave a pixel missing
         steps: list[A.BasicTransform | A.BaseCompose] = [
             A.Resize(*size, interpolation=cv2.INTER_CUBIC, area_for_downscale="image")  # as `resized`
         ]
         if self.scale != (1.0, 1.0):
-            low, high = self.scale
+            low, high = (max(zoom, fills) for zoom in self.scale)
             steps.append(A.RandomScale((low - 1, high - 1), area_for_downscale="image", p=1))
         if self.scale != (1.0, 1.0) or self.crop is not None:
-            steps.append(A.PadIfNeeded(height, width, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORE))
             steps.append(A.RandomCrop(height, width))
         if self.flip:
             steps.append(A.HorizontalFlip(p=0.5))
@@ -86,13 +88,10 @@ def augment(
 
     Args:
         image: uint8 [H,W,3].
-        label: uint8 [H,W], 255 = ignore; it becomes 255 where the image is padded.
-        regions: int32 [H,W], region numbers from 0; they become -1 where the image is padded.
+        label: uint8 [H,W].
+        regions: int32 [H,W].
     """
     pipeline.set_random_seed(seed)
-    maps = {"mask": label, "regions": None if regions is None else regions + IGNORE + 1}
+    maps = {"mask": label, "regions": regions}
     moved = pipeline(image=image, **{name: values for name, values in maps.items() if values is not None})
-    if regions is None:
-        return moved["image"], moved.get("mask"), None
-    # Padding writes 255 into every map, so numbers stand above it meanwhile.
-    return moved["image"], moved.get("mask"), np.maximum(moved["regions"] - IGNORE - 1, -1).astype(np.int32)
+    return moved["image"], moved.get("mask"), moved.get("regions")

@@ -47,13 +47,6 @@ class ConfusionMatrix:
         return counts if reduce is None else reduce(counts)
 
 
-def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
-    """int64 [C,C] of one batch, rows = label, columns = prediction. See `ConfusionMatrix.update`."""
-    confusion = ConfusionMatrix(num_classes, label.device)
-    confusion.update(prediction, label)
-    return confusion.total()
-
-
 def iou(confusion: Tensor) -> np.ndarray:
     """float64 [C] intersection over union TP / (TP + FP + FN), 0..1.
 
@@ -66,12 +59,6 @@ def iou(confusion: Tensor) -> np.ndarray:
     matrix = confusion.cpu().numpy()
     hits = np.diag(matrix)
     return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
-
-
-def class_accuracy(confusion: Tensor) -> np.ndarray:
-    """float64 [C] share of each class's labelled pixels predicted right, 0..1; nan for one without any."""
-    matrix = confusion.cpu().numpy()
-    return _ratio(np.diag(matrix), matrix.sum(1))
 
 
 def pixel_accuracy(confusion: Tensor) -> float:

@@ -83,8 +83,8 @@ class Regularizer:
         """The region maps that its term reads with every target image, if it does."""
         return None
 
-    def check(self, stages: Sequence[Stage]) -> None:
-        """Raises `UserError` for a schedule in which the term could never act."""
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
+        """Raises `UserError` for a schedule, or a method's data, with which the term could never act."""
 
     def build(self, context: BuildContext) -> Term:
         raise NotImplementedError

@@ -9,14 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 from da_toolkit.data.labels import LabelSpace
 
 _MARGIN, _GAP = 16, 6
-_PAPER, _INK, _FAINT = (255, 255, 255), (32, 36, 44), (110, 116, 126)
+_PAPER, _INK = (255, 255, 255), (32, 36, 44)
 
 
 def prediction_grid(
     images: list[np.ndarray],
     columns: dict[str, list[np.ndarray]],
     space: LabelSpace,
-    captions: list[str] | None = None,
     tile_width: int = 384,
 ) -> np.ndarray:
     """A page with one row an image: the image, then each column's classes in colour; a legend below.
@@ -27,30 +26,27 @@ def prediction_grid(
             are enlarged or shrunk to the tile by nearest neighbour, and 255 (ignored) is black. An entry
             uint8 [H',W',3] is shown as it is.
         space: names and colours of the classes.
-        captions: one line of text below each row.
         tile_width: pixels; a tile's height follows from its image.
 
     Returns:
         uint8 RGB picture.
 
     Raises:
-        ValueError: there is no image, or a column or `captions` has another number of entries.
+        ValueError: there is no image, or a column has another number of entries.
     """
     if not images:
         raise ValueError("a prediction grid needs at least one image")
     counts = {title: len(labels) for title, labels in columns.items()}
-    counts |= {"captions": len(captions)} if captions is not None else {}
     for title, count in counts.items():
         if count != len(images):
             raise ValueError(f"{title!r} has {count} entries for {len(images)} images")
     title_size, text_size = max(12, tile_width // 22), max(10, tile_width // 30)
-    line = 2 * text_size if captions is not None else 0
     titles = ["image", *columns]
     heights = [max(1, round(tile_width * image.shape[0] / image.shape[1])) for image in images]
     width = 2 * _MARGIN + len(titles) * (tile_width + _GAP) - _GAP
     header = _MARGIN + 2 * title_size
     legend = _Legend(space, width, text_size)
-    page = Image.new("RGB", (width, header + sum(heights) + len(images) * (_GAP + line) + legend.height), _PAPER)
+    page = Image.new("RGB", (width, header + sum(heights) + len(images) * _GAP + legend.height), _PAPER)
     draw = ImageDraw.Draw(page)
     lefts = [_MARGIN + number * (tile_width + _GAP) for number in range(len(titles))]
     for left, title in zip(lefts, titles, strict=True):
@@ -68,10 +64,7 @@ def prediction_grid(
             shown = labels[row] if labels[row].ndim == 3 else space.colorize(labels[row])
             tile = cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)
             page.paste(Image.fromarray(tile), (left, top))
-        if captions is not None:
-            position = (_MARGIN, top + height + line // 2)
-            draw.text(position, captions[row], _FAINT, ImageFont.load_default(text_size), anchor="lm")
-        top += height + line + _GAP
+        top += height + _GAP
     legend.draw(draw, top)
     return np.asarray(page)
 

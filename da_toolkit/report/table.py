@@ -7,9 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-# A result names its method by registry key or by settings class.
-_SOURCE_ONLY = ("source_only", "SourceOnly")
-_ORACLE = ("oracle", "Oracle")
+# A result names its method by its settings class, with "+" and the regularizers' if it has any.
+_SOURCE_ONLY, _ORACLE = "SourceOnly", "Oracle"
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,8 @@ def _row(name: str, runs: list[dict[str, Any]], protocol: str, floor: float | No
     )
 
 
-def _reference(groups: Iterable[list[dict[str, Any]]], protocol: str, names: tuple[str, ...]) -> float | None:
-    means = [_mean(r["scores"][protocol]["miou"] for r in runs) for runs in groups if runs[0]["method"] in names]
+def _reference(groups: Iterable[list[dict[str, Any]]], protocol: str, method: str) -> float | None:
+    means = [_mean(r["scores"][protocol]["miou"] for r in runs) for runs in groups if runs[0]["method"] == method]
     return means[0] if len(means) == 1 else None
 
 

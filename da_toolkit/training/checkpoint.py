@@ -22,11 +22,14 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise  # not about the file
         full = isinstance(error, RuntimeError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "no space is left" if full else str(error)
+        intact = " The previous checkpoint is intact: continue with --resume." if path.exists() else ""
         raise UserError(
             f"The checkpoint {path} could not be written: {reason}. Free space there or set --runs to another "
-            "folder; the previous checkpoint is intact, continue with --resume."
+            f"folder.{intact}"
         ) from error
 
 

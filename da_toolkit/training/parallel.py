@@ -1,4 +1,4 @@
-"""Data parallelism: every rank starts equal and steps on the mean gradient.
+"""Data parallelism: every rank starts equal, steps on the mean gradient, and is scored with rank 0's statistics.
 
 Written out instead of DDP's wrapper, which expects one forward per backward: a step here runs the network on
 two domains and freezes a discriminator half of the time.

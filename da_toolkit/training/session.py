@@ -1,5 +1,6 @@
 """One run from recipe to `result.json`: builds everything, trains, scores, and keeps the run's folder."""
 
+import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.evaluate import evaluate, evaluating, to_input
 from da_toolkit.evaluation.inference import predict
-from da_toolkit.evaluation.protocols import Scores, protocols_for, score
+from da_toolkit.evaluation.protocols import protocols_for, score
 from da_toolkit.models.segmenter import Segmenter
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.report.figures import prediction_grid, save_png
@@ -108,8 +109,10 @@ class Session:
                 f"The folder {self.folder} already holds a run. Pass --resume to continue it, --overwrite to delete "
                 "it and start anew, or another --runs or --seed."
             )
-        if self.runtime.resume and not self.checkpoint.exists():
-            raise UserError(f"--resume: there is no checkpoint {self.checkpoint}. Start the run without --resume.")
+        if self.runtime.resume:
+            if not self.checkpoint.exists():
+                raise UserError(f"--resume: there is no checkpoint {self.checkpoint}. Start the run without --resume.")
+            check_same(settings, self.recipe)
         write_json(settings, self.recipe.to_json())
 
     def run(self) -> dict[str, Any]:
@@ -126,7 +129,9 @@ class Session:
         status = "FAILED"
         try:
             if self.runtime.resume:
-                trainer.load_state(load_checkpoint(self.checkpoint, fabric.device))
+                state = load_checkpoint(self.checkpoint, fabric.device)
+                trainer.load_state(state)
+                log.load_state(state["log"])
                 log.progress.note(f"resumed after step {trainer.done}")
             trainer.fit(log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen)
             result = log.result()
@@ -166,8 +171,23 @@ class _Log:
         self.file = MetricsFile(session.folder / "metrics.jsonl")
         self.progress: TrainingProgress = make_progress(session.recipe.schedule.steps) if main else TrainingProgress()
         self.started = time.perf_counter()
-        self.last: dict[str, Scores] = {}
-        self.best: tuple[int, dict[str, Scores]] | None = None
+        self.last: dict[str, Any] = {}
+        self.best: dict[str, Any] | None = None
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run's log goes on from."""
+        return {"seconds": self.seconds(), "last": self.last, "best": self.best, "metrics_bytes": self.file.size()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; what was written after it is cut off, for those steps come again."""
+        self.started = time.perf_counter() - state["seconds"]
+        self.last, self.best = state["last"], state["best"]
+        if self.main:
+            self.file.cut(state["metrics_bytes"])
+
+    def seconds(self) -> float:
+        """Run time, without what passed between a stop and its resumption."""
+        return time.perf_counter() - self.started
 
     def report(self, step: int, losses: dict[str, float], rate: float) -> None:
         if self.main:
@@ -191,7 +211,7 @@ class _Log:
                 buffer.copy_(kept)  # a look on the way must not change what is trained
         if step == total or step % self.session.runtime.save_every == 0:
             if self.main:
-                save_checkpoint(self.session.checkpoint, self.trainer.state())
+                save_checkpoint(self.session.checkpoint, {**self.trainer.state(), "log": self.state()})
             self.trainer.fabric.barrier()
 
     def evaluate(self, step: int) -> None:
@@ -209,14 +229,16 @@ class _Log:
             fabric.world_size,
             self._sum,
         )
-        self.last = {p.name: score(confusion, p) for p in protocols_for(self.val.label_space)}
-        main_protocol = next(iter(self.last))
-        miou = self.last[main_protocol].miou
-        if self.best is None or not miou <= self.best[1][main_protocol].miou:  # so that any score beats nan
-            self.best = step, self.last
+        scores = {p.name: score(confusion, p) for p in protocols_for(self.val.label_space)}
+        main_protocol = next(iter(scores))
+        miou = scores[main_protocol].miou
+        self.last = {name: value.to_json() for name, value in scores.items()}
+        highest = self.best[main_protocol]["miou"] if self.best else None
+        if highest is None or miou > highest:
+            self.best = {"step": step, **self.last}
         if self.main:
-            self._write({f"miou_{name}": scores.miou for name, scores in self.last.items()}, step)
-            per_class = self.last[main_protocol].per_class
+            self._write({f"miou_{name}": value.miou for name, value in scores.items()}, step)
+            per_class = scores[main_protocol].per_class
             self.tracker.table("per_class", {"class": list(per_class), "iou": list(per_class.values())})
             self.picture(step)
             self.progress.score(miou)
@@ -246,15 +268,14 @@ class _Log:
 
     def result(self) -> dict[str, Any]:
         session, recipe, device = self.session, self.session.recipe, self.trainer.fabric.device
-        oracle = {"step": self.best[0], **_json(self.best[1])} if self.best else None
         return {
             "recipe": session.name,
-            "method": type(recipe.method).__name__,
+            "method": "+".join(type(part).__name__ for part in (recipe.method, *recipe.method.regularizers)),
             "seed": session.runtime.seed,
             "steps": recipe.schedule.steps,
-            "scores": _json(self.last),
-            "oracle_choice_on_target_labels": oracle,
-            "seconds": time.perf_counter() - self.started,
+            "scores": self.last,
+            "oracle_choice_on_target_labels": self.best,
+            "seconds": self.seconds(),
             "peak_memory_mb": peak_memory_mb(device),
             "precision": session.runtime.precision,
             "reported": recipe.to_json()["reported"],
@@ -262,8 +283,21 @@ class _Log:
         }
 
 
-def _json(scores: dict[str, Scores]) -> dict[str, Any]:
-    return {name: value.to_json() for name, value in scores.items()}
+def check_same(file: Path, recipe: Recipe) -> None:
+    """Raises `UserError` with the first differences if `recipe` is not the one kept in `file`."""
+    kept, now = (dict(flatten(tree)) for tree in (json.loads(file.read_text()), recipe.to_json()))
+    missing = "(none)"
+    changed = [
+        f"{name}: {kept.get(name, missing)} -> {now.get(name, missing)}"
+        for name in {**kept, **now}
+        if kept.get(name, missing) != now.get(name, missing)
+    ]
+    if changed:
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise UserError(
+            f"The recipe is not the one that {file.parent} was begun with: {'; '.join(changed[:5])}{more}. Resume with "
+            "the old settings, or start anew in another --runs folder, or with --overwrite."
+        )
 
 
 @torch.inference_mode()
@@ -271,7 +305,7 @@ def predict_images(
     model: Segmenter, images: list[np.ndarray], recipe: Recipe, device: torch.device
 ) -> list[np.ndarray]:
     """Train ids uint8 [H,W] of RGB images at their own resolution, as the recipe evaluates them."""
-    size = recipe.evaluation.size or recipe.target.size
+    size = recipe.evaluation_size
     decided = []
     with evaluating(model):
         for image in images:

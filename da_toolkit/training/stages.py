@@ -52,13 +52,15 @@ class StageContext:
     stage: Stage
     model: nn.Module
     target_pass: Callable[[], Iterator[Batch]]
-    """One pass over the target training images, on the device, without augmentation or labels; with regions
-    where a regularizer reads them."""
+    """One pass over the target training images, on the device, without augmentation or labels, at the resolution at
+    which the network is scored; with regions where a regularizer reads them."""
     labels: Callable[[Literal["source", "target"]], Iterator[np.ndarray]]
     """A domain's training labels, uint8 train ids at training size [H,W], in an order drawn from the seed.
     Raises RuntimeError where the method's `reads` does not name them."""
     regions: RegionIndex | None = None
     """The target's regions, where a regularizer reads them."""
+    size: tuple[int, int] = (0, 0)
+    """Height and width of the target pass's images."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
     seed: int = 0
     watchers: list[Watcher] = field(default_factory=list)

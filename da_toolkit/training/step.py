@@ -87,7 +87,7 @@ class Step:
         index: int = 0,
         total: int = 1,
     ) -> None:
-        self.network, self.index, self.total = network, index, total
+        self.index, self.total = index, total
         self._source = View(network, source) if source is not None else None
         self._target = View(network, target) if target is not None else None
 

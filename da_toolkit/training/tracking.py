@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -79,6 +80,15 @@ class MetricsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Forget all but the first `size` bytes."""
+        if self.path.exists():
+            os.truncate(self.path, size)
 
     def write(self, values: dict[str, float], step: int) -> None:
         """NaN and infinity become null, as JSON has neither. Raises `UserError` if the disk refuses."""

@@ -123,6 +123,7 @@ class Trainer:
 
     def begin(self, stage: Stage) -> None:
         """Terms rebuild their frozen knowledge; those that asked share one pass over the target images."""
+        broadcast_state(self.fabric, self.model)  # batch statistics are each rank's own
         context = self._context(stage)
         for term in self.terms:
             term.begin_stage(context)
@@ -148,6 +149,7 @@ class Trainer:
 
     def prepare_evaluation(self) -> None:
         """Let every term bring the network into the state in which it is scored."""
+        broadcast_state(self.fabric, self.model)
         stage = self._current_stage()
         for term in self.terms:
             term.prepare_evaluation(self._context(stage))
@@ -187,7 +189,8 @@ class Trainer:
             self._backward(losses, parts, logged)
         for number, optimizer in self.term_optimizers.items():
             average_gradients(self.fabric, self.terms[number])
-            optimizer.step()
+            if any(parameter.grad is not None for parameter in self.terms[number].parameters()):
+                optimizer.step()
         self.done += 1
         return logged
 
@@ -229,7 +232,14 @@ class Trainer:
 
     def _context(self, stage: Stage) -> StageContext:
         return StageContext(
-            stage, self.model, self._target_pass, self._labels, self._region_index(), self.fabric.device, self.seed
+            stage,
+            self.model,
+            self._target_pass,
+            self._labels,
+            self._region_index(),
+            self.recipe.evaluation_size,
+            self.fabric.device,
+            self.seed,
         )
 
     def _region_index(self) -> RegionIndex | None:
@@ -243,7 +253,8 @@ class Trainer:
         return self.region_index
 
     def _target_pass(self) -> Iterator[Batch]:
-        samples = Samples(self.target, self.recipe.target.size, Augmentation(), False, 0, self.regions)
+        """At the resolution at which the network is scored."""
+        samples = Samples(self.target, self.recipe.evaluation_size, Augmentation(), False, 0, self.regions)
         size = max(self.recipe.batch_size, 4)
         order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()
         places = [[(0, index) for index in order[start : start + size]] for start in range(0, len(order), size)]
@@ -268,6 +279,7 @@ class Trainer:
             "terms": self.players.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "term_optimizers": {number: o.state_dict() for number, o in self.term_optimizers.items()},
+            "precision": self.fabric.strategy.precision.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -280,6 +292,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         for number, optimizer in self.term_optimizers.items():
             optimizer.load_state_dict(state["term_optimizers"][number])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"]:
             torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])

@@ -1,5 +1,7 @@
 """Exported files read back by the official loaders, and their raw bytes by PIL and OpenCV."""
 
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -48,6 +50,17 @@ def test_cityscapes_round_trip_at_another_size(tmp_path, streets):
     data = Cityscapes(root=tmp_path).build("val")
     expected = cv2.resize(streets.label(2), (48, 32), interpolation=cv2.INTER_NEAREST)
     assert len(data) == 3 and (data.label(2) == expected).all() and data.image(2).shape == (32, 48, 3)
+
+
+def test_opened_domains_travel_to_other_processes(tmp_path, streets):
+    """Spawned loader workers and the superpixels' processes get the data pickled."""
+    export_gta5(streets, tmp_path / "GTA5")
+    export_synthia(streets, tmp_path / "RAND_CITYSCAPES")
+    export_cityscapes(streets, tmp_path / "cityscapes", "train")
+    for domain in (GTA5(), Synthia(), Cityscapes()):
+        data = domain.build("train", tmp_path)
+        again = pickle.loads(pickle.dumps(data))
+        assert (again.image(1) == data.image(1)).all() and (again.label(1) == data.label(1)).all()
 
 
 def test_only_nineteen_class_labels_can_be_exported(tmp_path):

@@ -63,10 +63,8 @@ def test_labels_follow_every_geometric_change(toy):
     agreement = []
     for index in range(6):
         image, label, *_ = samples[0, index]
-        seen = label != 255
-        agreement.append((image.argmax(-1)[seen] == channel[label][seen]).mean())
-        assert image.shape == (48, 64, 3) and label.shape == (48, 64) and (label[~seen] == 255).all()
-        assert (image[~seen] == 0).all()
+        agreement.append((image.argmax(-1) == channel[label]).mean())
+        assert image.shape == (48, 64, 3) and label.shape == (48, 64)
     assert min(agreement) > 0.95  # interpolated band edges aside
 
 

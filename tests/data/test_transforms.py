@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from da_toolkit.data.transforms import Augmentation, augment, resized
+from da_toolkit.errors import UserError
 
 
 @pytest.fixture
@@ -35,13 +36,21 @@ def test_the_label_follows_its_image_through_every_geometric_change(image):
         assert ((moved[..., 0] > 127) == (mask == 1))[sure].mean() > 0.97
 
 
-def test_what_a_small_zoom_leaves_empty_is_ignored(image):
-    pipeline = Augmentation(scale=(0.5, 0.5)).build((48, 72))
-    moved, mask, _ = augment(pipeline, image, np.ones((48, 72), np.uint8), 0)
-    assert moved.shape == (48, 72, 3) and (mask == 1).sum() == 24 * 36 and (mask == 255).sum() == 48 * 72 - 24 * 36
+@pytest.mark.parametrize(("size", "crop"), [((48, 72), None), ((47, 71), (31, 64)), ((298, 480), (192, 256))])
+def test_a_small_zoom_stops_where_the_crop_is_filled(size, crop):
+    pipeline = Augmentation(scale=(0.1, 0.7), crop=crop).build(size)
+    white = np.full((*size, 3), 255, np.uint8)
+    for seed in range(20):
+        moved, mask, _ = augment(pipeline, white, np.ones(size, np.uint8), seed)
+        assert moved.shape[:2] == mask.shape == (crop or size) and (mask == 1).all() and (moved > 250).all()
 
 
-def test_regions_follow_their_image_and_padding_belongs_to_none(image):
+def test_a_crop_larger_than_the_images_is_refused():
+    with pytest.raises(UserError, match=r"crop \(64, 40\) is larger than the domain's size \(48, 72\)"):
+        Augmentation(crop=(64, 40)).build((48, 72))
+
+
+def test_regions_follow_their_image(image):
     rows, columns = np.mgrid[0:48, 0:72]
     regions = (rows // 4 * 18 + columns // 4).astype(np.int32)  # 216 blocks, 255 and above included below
     for offset in (0, 200, 60_000):
@@ -49,6 +58,4 @@ def test_regions_follow_their_image_and_padding_belongs_to_none(image):
         for seed in range(6):
             label = ((regions + offset) % 251).astype(np.uint8)
             _, mask, moved = augment(pipeline, image, label, seed, regions + offset)
-            assert moved.dtype == np.int32 and ((moved == -1) == (mask == 255)).all()
-            inside = moved >= 0
-            assert inside.any() and (moved[inside] % 251 == mask[inside]).all()
+            assert moved.dtype == np.int32 and (moved % 251 == mask).all()

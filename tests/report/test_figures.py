@@ -10,7 +10,7 @@ from da_toolkit.data.labels import CITYSCAPES19
 from da_toolkit.report.figures import prediction_grid, save_png
 
 
-def page(captions: list[str] | None = None) -> np.ndarray:
+def page() -> np.ndarray:
     images = [np.full((50, 100, 3), 200, dtype=np.uint8), np.full((100, 100, 3), 90, dtype=np.uint8)]
     road, sky = (np.full((25, 50), CITYSCAPES19.index(name), dtype=np.uint8) for name in ("road", "sky"))
     ignored = np.full((25, 50), 255, dtype=np.uint8)
@@ -19,7 +19,6 @@ def page(captions: list[str] | None = None) -> np.ndarray:
         {"adapted": [road, sky], "label": [sky, ignored]},
         CITYSCAPES19,
         tile_width=120,
-        captions=captions,
     )
 
 
@@ -50,17 +49,10 @@ def test_the_legend_shows_every_class() -> None:
     assert all(area(picture, color) >= 60 for color in CITYSCAPES19.palette)
 
 
-def test_captions_take_a_line_below_each_row() -> None:
-    captioned = page(captions=["ulm_000000", "ulm_000001"])
-    assert captioned.shape[0] == page().shape[0] + 2 * 20
-
-
 def test_unequal_columns_are_refused() -> None:
     image = np.zeros((8, 8, 3), dtype=np.uint8)
     with pytest.raises(ValueError, match="'label' has 0 entries for 1 images"):
         prediction_grid([image], {"label": []}, CITYSCAPES19)
-    with pytest.raises(ValueError, match="'captions' has 2"):
-        prediction_grid([image], {}, CITYSCAPES19, ["a", "b"])
     with pytest.raises(ValueError, match="at least one image"):
         prediction_grid([], {}, CITYSCAPES19)
 

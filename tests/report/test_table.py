@@ -24,7 +24,7 @@ def result(recipe: str, method: str, seed: int, miou: float | None, **more: Any)
 
 PAPER = {"miou": 43.8, "paper": "Vu et al., CVPR 2019", "note": "", "protocol": "cityscapes19"}
 RESULTS = [
-    result("source_only_gta", "source_only", 0, 36.0),
+    result("source_only_gta", "SourceOnly", 0, 36.0),
     *(result("advent_gta", "AdvEnt", seed, miou, reported=PAPER) for seed, miou in enumerate((41.0, 42.0, 46.0))),
     result("oracle_gta", "Oracle", 0, 66.0),
 ]
@@ -58,9 +58,9 @@ def test_no_gain_is_claimed_without_one_clear_reference() -> None:
     assert [row.gain for row in summarize(RESULTS[1:], "cityscapes19")] == [None, None]
     without_oracle = summarize(RESULTS[:-1], "cityscapes19")[1]
     assert without_oracle.gain == 7.0 and without_oracle.gap_closed is None
-    two_sources = [*RESULTS, result("source_only_carla", "source_only", 0, 30.0)]
+    two_sources = [*RESULTS, result("source_only_carla", "SourceOnly", 0, 30.0)]
     assert {row.gain for row in summarize(two_sources, "cityscapes19")} == {None}
-    below = [*RESULTS[:-1], result("oracle_gta", "oracle", 0, 36.0)]
+    below = [*RESULTS[:-1], result("oracle_gta", "Oracle", 0, 36.0)]
     assert {row.gap_closed for row in summarize(below, "cityscapes19")} == {None}
 
 

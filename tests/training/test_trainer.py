@@ -120,8 +120,29 @@ def _rank(rank, world, port, recipe, toy, results):
     fabric.launch()
     trainer = Trainer(recipe, fabric, toy(), toy(seed=1))
     trainer.fit(lambda *_: None)
-    if rank == 0:
-        torch.save(gradients(trainer), results)
+    trainer.prepare_evaluation()
+    torch.save(
+        {"gradients": gradients(trainer), "buffers": dict(trainer.model.named_buffers())}, results / f"{rank}.pt"
+    )
+
+
+def two_ranks(recipe, toy, folder):
+    """What two gloo ranks, as real processes, end with."""
+    import socket
+
+    import torch.multiprocessing as mp
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = mp.get_context("fork")
+    ranks = [context.Process(target=_rank, args=(rank, 2, port, recipe, toy, folder)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+        assert process.exitcode == 0
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 def gradients(trainer):
@@ -134,33 +155,28 @@ def gradients(trainer):
 
 
 def test_two_ranks_equal_one_process_with_twice_the_batch(tmp_path, tiny_recipe, toy):
-    """Gloo ranks as real processes, with the statistics of batch norm fixed, for the discriminator too."""
+    """With the statistics of batch norm fixed, for the discriminator too."""
     import dataclasses
-    import socket
 
-    import torch.multiprocessing as mp
     from lightning.fabric import Fabric
 
     from da_toolkit.training.trainer import Trainer
 
     recipe = dataclasses.replace(tiny_recipe(Adversarial(), steps=1), **PLAIN)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = mp.get_context("fork")
-    ranks = [context.Process(target=_rank, args=(rank, 2, port, recipe, toy, tmp_path / "two.pt")) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-        assert process.exitcode == 0
+    ranks = two_ranks(recipe, toy, tmp_path)
     single = Trainer(
         dataclasses.replace(recipe, batch_size=4), Fabric(accelerator="cpu", devices=1), toy(), toy(seed=1)
     )
     single.fit(lambda *_: None)
-    expected, found = gradients(single), torch.load(tmp_path / "two.pt", weights_only=True)
+    expected, found = gradients(single), ranks[0]["gradients"]
     assert expected.keys() == found.keys() and any(name.startswith("term.") for name in expected)
     for name, tensor in expected.items():
         torch.testing.assert_close(
             found[name], tensor, rtol=1e-3, atol=1e-6 + 1e-4 * tensor.abs().max().item(), msg=name
         )
+
+
+def test_every_rank_is_scored_with_the_same_batch_statistics(tmp_path, tiny_recipe, toy):
+    first, second = (found["buffers"] for found in two_ranks(tiny_recipe(Adversarial(), steps=2), toy, tmp_path))
+    assert any("running_mean" in name for name in first)
+    torch.testing.assert_close(first, second, rtol=0, atol=0)

@@ -1,5 +1,6 @@
 """The RPT term: frozen region labels and a logic model regularise target predictions."""
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.methods.term import BuildContext, Regularizer, Term
+from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.regularizers.rpt.cluster import (
     Cluster,
@@ -37,6 +38,14 @@ from da_toolkit.regularizers.rpt.superpixels import Superpixels, cache_folder
 from da_toolkit.report.figures import prediction_grid
 from da_toolkit.training.stages import Stage, StageContext
 from da_toolkit.training.step import Step, View
+
+
+def _digest(network: nn.Module) -> str:
+    """A hash of all of its weights."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in network.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _picture(image: Tensor) -> np.ndarray:
@@ -67,7 +76,11 @@ class RPT(Regularizer):
     def superpixels(self) -> Superpixels | None:
         return self.regions if self.patch.weight or self.cluster.weight else None
 
-    def check(self, stages: Sequence[Stage]) -> None:
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
+        if self.logic.weight and not reads.source:
+            raise UserError(
+                "RPT learns its spatial logic from source labels, and this method reads none: set logic.weight to 0."
+            )
         if not any(stage.round for stage in stages):
             raise UserError(
                 "RPT works in rounds, but no stage of the schedule is one: add `*rounds(3, steps=...)` to its stages."
@@ -84,7 +97,8 @@ class RPTTerm(Term):
         super().__init__()
         self.settings, self.context = settings, context
         self.num_classes = len(context.label_space)
-        self.logic: LogicModel | None = None
+        self.logic = LogicModel(self.num_classes, settings.logic.width).eval().requires_grad_(False)
+        self.logic_trained = False
         self.reported: dict[str, float] = {}
         self.rows: RegionRows | None = None
         self.assignment: Tensor | None = None
@@ -93,7 +107,7 @@ class RPTTerm(Term):
     def begin_stage(self, stage: StageContext) -> None:
         if stage.stage.round == 0:
             return
-        if self.settings.logic.weight and self.logic is None:
+        if self.settings.logic.weight and not self.logic_trained:
             self._train_logic(self.settings.logic, stage)
         if self.settings.superpixels is None:
             return
@@ -124,13 +138,15 @@ class RPTTerm(Term):
     def _train_logic(self, settings: SpatialLogic, stage: StageContext) -> None:
         columns = source_columns(stage.labels("source"), settings, self.num_classes, stage.device)
         self.logic, quality = train_logic(settings, columns, self.num_classes, stage.seed)
+        self.logic_trained = True
         self.reported |= {f"rpt_logic_{name}": value for name, value in quality.items()}
 
     def _assign(self, settings: Cluster, stage: StageContext) -> Tensor:
         """Clusters of all regions: read from the cache, or made and kept there."""
         assert stage.regions is not None and self.context.model is not None
         counts, model = stage.regions.counts, self.context.model
-        features = f"{model.backbone} {model.weights} {model.output_stride}"
+        network = model.pretrained().to(stage.device)
+        features = f"{model.backbone} {model.output_stride} {stage.size} {_digest(network)}"
         folder = cache_folder("clusters")
         file = folder / f"{cluster_key(settings, stage.regions.keys, features, stage.seed)}.npz"
         found = load_assignment(file, sum(counts))
@@ -141,7 +157,6 @@ class RPTTerm(Term):
                     f"every region becomes a cluster of its own",
                     stacklevel=2,
                 )
-            network = model.pretrained().to(stage.device)
             found = assign_clusters(
                 settings, lambda: feature_pass(network, stage.target_pass(), counts), counts, folder, stage.seed
             )
@@ -158,7 +173,7 @@ class RPTTerm(Term):
             if "cluster" in self.labels:
                 label = self.labels["cluster"][rows].long()
                 losses["rpt_cluster"] = settings.cluster.weight * region_loss(view.log_probabilities(), label)
-        if self.logic is not None:
+        if self.logic_trained:
             loss, _ = logic_loss(settings.logic, self.logic, view.probabilities())
             losses["rpt_logic"] = settings.logic.weight * loss
         return losses
@@ -166,7 +181,7 @@ class RPTTerm(Term):
     @torch.no_grad()
     def figures(self, stage: StageContext) -> dict[str, np.ndarray]:
         """ "rpt": images with regions, predictions, what each constraint selected, doubtful positions; "clusters"."""
-        if not self.labels and self.logic is None:
+        if not self.labels and not self.logic_trained:
             return {}
         batch = next(stage.target_pass())
         stage.model.eval()
@@ -181,7 +196,7 @@ class RPTTerm(Term):
         if self.labels and self.rows is not None:
             rows = self.rows.of(view.batch.index, view.regions)
             columns |= {name: list(labels[rows].cpu().numpy()) for name, labels in self.labels.items()}
-        if self.logic is not None:
+        if self.logic_trained:
             doubt = logic_plausibility(self.settings.logic, self.logic, view.probabilities()).cpu().numpy()
             columns["logic"] = [heat_map(image, found) for image, found in zip(images, doubt, strict=True)]
         figures = {"rpt": prediction_grid(images, columns, self.context.label_space, tile_width=256)}
@@ -210,12 +225,11 @@ class RPTTerm(Term):
         return contact_sheet(sheet)
 
     def get_extra_state(self) -> dict[str, Any]:
-        logic = {name: value.clone() for name, value in self.logic.state_dict().items()} if self.logic else {}
         return {
             "labels": self.labels,
             "counts": self.rows.counts if self.rows else None,
             "assignment": self.assignment,
-            "logic": logic,
+            "logic_trained": self.logic_trained,
             "reported": self.reported,
         }
 
@@ -224,8 +238,4 @@ class RPTTerm(Term):
         if state["counts"] is not None:
             self.rows = RegionRows(state["counts"], next(iter(self.labels.values())).device)
         self.assignment, self.reported = state["assignment"], state["reported"]
-        if state["logic"]:
-            device = next(iter(state["logic"].values())).device
-            self.logic = LogicModel(self.num_classes, self.settings.logic.width).to(device)
-            self.logic.load_state_dict(state["logic"])
-            self.logic.eval().requires_grad_(False)
+        self.logic_trained = state["logic_trained"]

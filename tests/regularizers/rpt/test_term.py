@@ -10,7 +10,7 @@ from tester import step_of
 from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
-from da_toolkit.methods import Adversarial, SourceOnly, TargetBN
+from da_toolkit.methods import Adversarial, Oracle, SourceOnly, TargetBN
 from da_toolkit.recipe import Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 
@@ -138,6 +138,12 @@ def test_with_all_constraints_off_it_is_as_if_it_were_not_there(tiny_trainer):
     without.fit(lambda *_: None)
     assert off.regions is None and not off.numbers()
     torch.testing.assert_close(off.model.state_dict(), without.model.state_dict(), rtol=0, atol=0)
+
+
+def test_the_oracle_reads_no_source_labels_for_the_logic(tiny_recipe):
+    with pytest.raises(UserError, match=r"set logic.weight to 0"):
+        tiny_recipe(Oracle(regularizers=(rpt("patch", "logic"),)), schedule=ROUNDS)
+    tiny_recipe(Oracle(regularizers=(rpt("patch"),)), schedule=ROUNDS)
 
 
 def test_a_negative_weight_is_refused():
