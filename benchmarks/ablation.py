@@ -74,13 +74,18 @@ def warm_up(session: Session, file: Path) -> dict[str, Any]:
 
 
 def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
-    """Train one row from its seed's warm-up, score it, and look at what its frozen knowledge was worth."""
+    """Train one row from its seed's warm-up, score it, and look at what its frozen knowledge was worth.
+
+    Args:
+        base: a recipe's name or file.
+    """
     whole = load_recipe(find_recipe(base))
     recipe = with_parts(whole, ROWS[row])
-    session = Session(f"{base}_{row.replace(' + ', '_').lower()}", recipe, runtime)
+    name = Path(base).stem
+    session = Session(f"{name}_{row.replace(' + ', '_').lower()}", recipe, runtime)
     if not session.checkpoint.exists() and not (session.folder / "result.json").exists():
-        warm = runtime.runs / "warm_up" / f"{base}_{runtime.seed}.pt"
-        save_checkpoint(session.checkpoint, warm_up(Session(base, whole, runtime), warm))
+        warm = runtime.runs / "warm_up" / f"{name}_{runtime.seed}.pt"
+        save_checkpoint(session.checkpoint, warm_up(Session(name, whole, runtime), warm))
         write_json(session.folder / "recipe.json", recipe.to_json())
     result = run_one(session.name, recipe, runtime)
     trainer, _ = session.build()

@@ -14,7 +14,7 @@ from rich.table import Table
 from da_toolkit.demo import demo_version
 from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
-from da_toolkit.registry import METHODS
+from da_toolkit.registry import DOMAINS, METHODS, MODELS, REGULARIZERS
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.session import Runtime, Session
 
@@ -35,7 +35,9 @@ def main() -> None:
         allow_abbrev=False,
     )
     parser.add_argument("recipe", nargs="?", help="a recipe's file or name")
-    parser.add_argument("--list", action="store_true", help="show the recipes and methods")
+    parser.add_argument(
+        "--list", action="store_true", help="show the recipes, methods, regularizers, models and domains"
+    )
     parser.add_argument("--family", default="*", help="with --list: only methods of this family")
     parser.add_argument("--demo", action="store_true", help="swap in the street world, a small network, few steps")
     parser.add_argument("--check", action="store_true", help="build everything, print the resolved recipe, stop")
@@ -80,7 +82,7 @@ def check(session: Session) -> None:
 
 
 def show_list(family: str) -> None:
-    """Print the recipes with their published scores, and the methods."""
+    """Print methods, regularizers, models and domains, and the recipes with their published scores."""
     families = {entry.family for entry in METHODS}
     if family != "*" and family not in families:
         raise UserError(f"Unknown family {family!r}. Families: {', '.join(sorted(families))}.")
@@ -92,6 +94,11 @@ def show_list(family: str) -> None:
     console.print(methods)
     if family != "*":
         return
+    for registry in (REGULARIZERS, MODELS, DOMAINS):
+        parts = _table(f"{registry.kind}s", "name", "what it does", "paper")
+        for entry in registry:
+            parts.add_row(entry.name, entry.summary, entry.paper)
+        console.print(parts)
     recipes = _table("recipes", "name", "what it does", "reported mIoU")
     for name, path in recipe_files().items():
         reported = load_recipe(path).reported

@@ -185,6 +185,7 @@ def test_list_shows_recipes_methods_and_published_scores(monkeypatch, capsys):
     call(monkeypatch, run, "--list")
     out = capsys.readouterr().out
     assert "adaptseg" in out and "41.4" in out and "source_only" in out
+    assert all(f" {name} " in out for name in ("rpt", "DeepLabV2", "Streets"))
     call(monkeypatch, run, "--list", "--family", "adversarial")
     out = capsys.readouterr().out
     assert "adaptseg" in out and "target_bn" not in out

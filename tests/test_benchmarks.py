@@ -1,0 +1,91 @@
+"""The benchmarks' own bookkeeping: results are kept by key, and a shared warm-up changes no row."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+import ablation
+import accuracy
+import tables
+
+from da_toolkit.errors import UserError
+from da_toolkit.recipe import load_recipe
+from da_toolkit.training.session import Runtime, Session
+
+RECIPE = """
+from da_toolkit.data import Streets
+from da_toolkit.methods import Adversarial
+from da_toolkit.models.deeplab import LightDeepLabV3Plus
+from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
+from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
+from da_toolkit.training.optim import AdamW
+
+recipe = Recipe(
+    source=Streets(size=(64, 96), frames=4, val_frames=2, render_size=(64, 96)),
+    target=Streets(size=(64, 96), look="camera", frames=4, val_frames=2, render_size=(64, 96)),
+    model=LightDeepLabV3Plus("test_resnet", weights="none", width=8, aux=False, dropout=0.5),
+    method=Adversarial(
+        class_balance=0.5,
+        regularizers=(
+            RPT(
+                Patch(threshold=0.0),
+                Cluster(threshold=0.0, clusters=8, components=4),
+                SpatialLogic(steps=5, width=8, threshold=0.5),
+                Superpixels(12),
+            ),
+        ),
+    ),
+    schedule=Schedule((Stage("warm-up", 2), *rounds(1, 2))),
+    optimizer=AdamW(lr=1e-3),
+)
+"""
+
+
+@pytest.mark.parametrize("row", ["none", "PC", "all"])
+def test_a_row_that_goes_on_from_the_shared_warm_up_is_the_whole_run(row, tmp_path):
+    file = tmp_path / "tiny.py"
+    file.write_text(RECIPE)
+    runtime = Runtime(runs=tmp_path / "shared", workers=0, tracking="none")
+    result = ablation.run_row(str(file), row, runtime)
+    whole = Session(
+        "whole",
+        ablation.with_parts(load_recipe(file), ablation.ROWS[row]),
+        Runtime(runs=tmp_path / "alone", workers=0, tracking="none"),
+    )
+    whole.run()
+    weights = [folder / "model.safetensors" for folder in (whole.folder, runtime.runs / f"tiny_{row.lower()}" / "0")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    if row == "none":
+        assert result["diagnosis"] == {}
+    else:
+        assert result["diagnosis"]["patch_share"] > 99 and 0 < result["diagnosis"]["patch_precision"] < 100
+        assert 0 < result["diagnosis"]["region_purity"] <= 100
+
+
+def test_a_warm_up_of_another_recipe_is_refused(tmp_path):
+    file = tmp_path / "tiny.py"
+    file.write_text(RECIPE)
+    runtime = Runtime(runs=tmp_path / "runs", workers=0, tracking="none")
+    ablation.run_row(str(file), "none", runtime)
+    file.write_text(RECIPE.replace("lr=1e-3", "lr=2e-3"))
+    with pytest.raises(UserError, match=r"optimizer.lr: 0.001 -> 0.002"):
+        ablation.run_row(str(file), "PC", runtime)
+
+
+def test_a_result_takes_the_place_of_its_elder(tmp_path):
+    file = tmp_path / "results.json"
+    for seed, miou in ((0, 1.0), (1, 2.0), (0, 3.0)):
+        found = accuracy.keep(file, {"recipe": "a", "seed": seed, "miou": miou}, ("recipe", "seed"))
+    assert json.loads(file.read_text()) == found
+    assert sorted((result["seed"], result["miou"]) for result in found) == [(0, 3.0), (1, 2.0)]
+
+
+def test_every_table_of_the_page_is_up_to_date():
+    """benchmarks/README.md holds what tables.py writes from results/*.json: no number was typed."""
+    page = (Path(tables.__file__).parent / "README.md").read_text()
+    assert tables.filled(page) == page
+    with pytest.raises(UserError, match="'nothing' names no table"):
+        tables.filled("<!-- nothing -->\n<!-- /nothing -->")
