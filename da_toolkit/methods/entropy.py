@@ -1,0 +1,157 @@
+"""Entropy methods: predictions on the target should be as sure as those on the source."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from da_toolkit.errors import UserError
+from da_toolkit.methods.adversarial import Adversarial, OutputSpace
+from da_toolkit.methods.supervised import Supervised
+from da_toolkit.methods.term import BuildContext, Method, Reads, Term
+from da_toolkit.registry import METHODS
+from da_toolkit.training.step import Level, Step, View
+
+
+def self_information(log_probabilities: Tensor) -> Tensor:
+    """-p log p / log C: [B,C,...] of log-probabilities [B,C,...]; over the classes it sums to 0..1 (AdvEnt)."""
+    return -log_probabilities.exp() * log_probabilities / math.log(log_probabilities.shape[1])
+
+
+def entropy_map(log_probabilities: Tensor) -> Tensor:
+    """Normalised Shannon entropy of each pixel, 0..1: [B,H,W] of log-probabilities [B,C,H,W]."""
+    return self_information(log_probabilities).sum(1)
+
+
+def max_squares(probabilities: Tensor, alpha: float | None = None) -> Tensor:
+    """Maximum squares loss (Chen et al., ICCV 2019): scalar, -1/2 for certainty, -1/(2C) for uniform predictions.
+
+    Args:
+        probabilities: [B,C,H,W].
+        alpha: none averages over pixels; a number divides the part of class c in each image by
+            N_c^alpha N^(1-alpha) instead, N_c = pixels predicted as c (at least 1), so that rare classes count
+            more. The average is over images.
+    """
+    squares = probabilities.square()
+    if alpha is None:
+        return -squares.sum(1).mean() / 2
+    batch, classes, height, width = probabilities.shape
+    decided = probabilities.detach().argmax(1).flatten(1)
+    counts = decided.new_zeros(batch, classes).scatter_add_(1, decided, torch.ones_like(decided)).clamp(min=1)
+    weights = counts.float().pow(-alpha) * (height * width) ** (alpha - 1)
+    return -(squares.flatten(2).sum(2) * weights).sum(1).mean() / 2
+
+
+class TargetTerm(Term):
+    """A loss of the target predictions at the main and, where the network has one, the auxiliary level."""
+
+    name: str
+
+    def __init__(self, weight: float, aux_weight: float) -> None:
+        super().__init__()
+        self.weight, self.aux_weight = weight, aux_weight
+
+    def loss(self, view: View, level: Level) -> Tensor:
+        raise NotImplementedError
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        view = step.target
+        losses = {self.name: self.weight * self.loss(view, "main")}
+        if view.output.aux_logits is not None:
+            losses[f"{self.name}_aux"] = self.aux_weight * self.loss(view, "aux")
+        return losses
+
+
+class EntropyTerm(TargetTerm):
+    """Mean entropy; with `eta`, the mean of the Charbonnier penalty (H^2 + 1e-8)^eta, which FDA puts on it."""
+
+    name = "entropy"
+
+    def __init__(self, weight: float, aux_weight: float, eta: float | None = None) -> None:
+        super().__init__(weight, aux_weight)
+        self.eta = eta
+
+    def loss(self, view: View, level: Level) -> Tensor:
+        entropy = entropy_map(view.log_probabilities(level))
+        return entropy.mean() if self.eta is None else (entropy.square() + 1e-8).pow(self.eta).mean()
+
+
+class MaxSquareTerm(TargetTerm):
+    """The maximum squares loss."""
+
+    name = "max_square"
+
+    def __init__(self, weight: float, aux_weight: float, alpha: float | None) -> None:
+        super().__init__(weight, aux_weight)
+        self.alpha = alpha
+
+    def loss(self, view: View, level: Level) -> Tensor:
+        return max_squares(view.probabilities(level), self.alpha)
+
+
+@METHODS.register("minent", family="entropy", paper="Vu et al., CVPR 2019 (arXiv 1811.12833)")
+@dataclass(frozen=True)
+class MinEnt(Method):
+    """Source cross-entropy plus the mean entropy of target predictions."""
+
+    weight: float = 1e-3
+    """Weight of the entropy, which lies in 0..1."""
+    aux_weight: float = 2e-4
+    """The same at the auxiliary level, where the network has one."""
+
+    @property
+    def own_reads(self) -> Reads:
+        return Reads(source=True, target=True)
+
+    def terms(self, context: BuildContext) -> list[Term]:
+        return [Supervised(context, "source", self.class_balance), EntropyTerm(self.weight, self.aux_weight)]
+
+
+@METHODS.register("maxsquare", family="entropy", paper="Chen et al., ICCV 2019 (arXiv 1909.13589)")
+@dataclass(frozen=True)
+class MaxSquare(Method):
+    """Source cross-entropy plus the maximum squares loss, whose gradient does not favour easy pixels."""
+
+    weight: float = 0.1
+    """Weight of the loss. Recalled from the paper's GTA5 setting."""
+    aux_weight: float = 0.02
+    """The same at the auxiliary level, where the network has one. Ours."""
+    alpha: float | None = 0.2
+    """Image-wise class weights, 0..1 (1 = full inverse frequency); none leaves them out."""
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
+            raise UserError(f"method.alpha lies in 0..1 or is none, got {self.alpha}.")
+
+    @property
+    def own_reads(self) -> Reads:
+        return Reads(source=True, target=True)
+
+    def terms(self, context: BuildContext) -> list[Term]:
+        term = MaxSquareTerm(self.weight, self.aux_weight, self.alpha)
+        return [Supervised(context, "source", self.class_balance), term]
+
+
+@dataclass(frozen=True)
+class SelfInformation(OutputSpace):
+    """Judges weighted self-information maps, -p log p / log C of each class (AdvEnt; Vu et al., CVPR 2019)."""
+
+    def map(self, view: View) -> Tensor:
+        return self_information(view.log_probabilities(self.level))
+
+    @property
+    def label(self) -> str:
+        return f"entropy_{self.level}"
+
+
+@METHODS.register(family="entropy", paper="Vu et al., CVPR 2019 (arXiv 1811.12833)")
+def advent() -> Adversarial:
+    """Adversarial alignment of weighted self-information maps (AdvEnt), single level."""
+    return Adversarial(discriminators=(SelfInformation(weight=1e-3),))
+
+
+@METHODS.register(family="entropy", paper="Vu et al., CVPR 2019 (arXiv 1811.12833)")
+def advent_multi() -> Adversarial:
+    """AdvEnt on two levels, as published; the network needs its auxiliary level."""
+    return Adversarial(discriminators=(SelfInformation(weight=1e-3), SelfInformation(weight=2e-4, level="aux")))
