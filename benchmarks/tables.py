@@ -14,6 +14,7 @@ from typing import Any
 import ablation
 import accuracy
 import official_layouts
+import rpt_clusters
 import rpt_cost
 import speed
 
@@ -24,6 +25,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "accuracy_camvid": lambda results: accuracy.table("camvid", results, "camvid10"),
     "accuracy_streets": lambda results: accuracy.table("streets", results, "cityscapes19"),
     "ablation": ablation.table,
+    "rpt_clusters": rpt_clusters.table,
     "rpt_cost": rpt_cost.table,
     "official_layouts": official_layouts.table,
     "speed": speed.table,

@@ -147,7 +147,7 @@ class Adversarial(Method):
 
     def terms(self, context: BuildContext) -> list[Term]:
         games = [AdversarialTerm(settings, context) for settings in self.discriminators]
-        return [Supervised(context, "source", self.class_balance), *games]
+        return [Supervised(context), *games]
 
 
 @METHODS.register(family="adversarial", paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)")

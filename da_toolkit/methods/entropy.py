@@ -105,7 +105,7 @@ class MinEnt(Method):
         return Reads(source=True, target=True)
 
     def terms(self, context: BuildContext) -> list[Term]:
-        return [Supervised(context, "source", self.class_balance), EntropyTerm(self.weight, self.aux_weight)]
+        return [Supervised(context), EntropyTerm(self.weight, self.aux_weight)]
 
 
 @METHODS.register("maxsquare", family="entropy", paper="Chen et al., ICCV 2019 (arXiv 1909.13589)")
@@ -130,7 +130,7 @@ class MaxSquare(Method):
 
     def terms(self, context: BuildContext) -> list[Term]:
         term = MaxSquareTerm(self.weight, self.aux_weight, self.alpha)
-        return [Supervised(context, "source", self.class_balance), term]
+        return [Supervised(context), term]
 
 
 @dataclass(frozen=True)

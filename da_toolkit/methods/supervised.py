@@ -29,27 +29,37 @@ def segmentation_loss(logits: Tensor, label: Tensor, weights: Tensor | None = No
         weights: [C], what a pixel of each class counts in the average; by default all count the same.
     """
     total = F.cross_entropy(logits, label, weights, ignore_index=IGNORE, reduction="sum")
+    return total / labelled_mass(label, weights)
+
+
+def labelled_mass(label: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Sum of the weights, by default 1, of the pixels of int64 [B,H,W] whose label is not 255; 1 if it is 0."""
     labelled = label != IGNORE
     if weights is None:
-        return total / labelled.sum().clamp(min=1)
+        return labelled.sum().clamp(min=1)
     mass = (weights[label.where(labelled, 0)] * labelled).sum()
-    return total / mass.where(mass > 0, 1)
+    return mass.where(mass > 0, 1)
 
 
 def balanced_weights(labels: Iterable[np.ndarray], num_classes: int, power: float) -> Tensor:
-    """float32 [C], proportional to (class frequency)^-power, with mean 1 over the labelled pixels.
-
-    Args:
-        labels: uint8 train ids [H,W], 255 = ignore.
-        power: 0 = all classes count the same, 0.5 = inverse square root, 1 = inverse frequency.
-    """
+    """`weights_of` the pixels of label maps, uint8 train ids [H,W], 255 = ignore."""
     counts = np.zeros(256)
     for label in labels:
         counts += np.bincount(label.ravel(), minlength=256)
-    frequency = counts[:num_classes] / max(1, counts[:num_classes].sum())
-    weights = np.maximum(frequency, _RAREST) ** -power
+    return weights_of(torch.from_numpy(counts[:num_classes]), power)
+
+
+def weights_of(pixels: Tensor, power: float) -> Tensor:
+    """float32 [C], proportional to (class frequency)^-power, with mean 1 over the pixels.
+
+    Args:
+        pixels: [C], how many there are of each class.
+        power: 0 = all classes count the same, 0.5 = inverse square root, 1 = inverse frequency.
+    """
+    frequency = pixels.double() / pixels.sum().clamp(min=1)
+    weights = frequency.clamp(min=_RAREST) ** -power
     mean = (weights * frequency).sum()
-    return torch.tensor(weights / (mean or 1), dtype=torch.float32)
+    return (weights / mean.where(mean > 0, 1)).float()
 
 
 class Supervised(Term):
@@ -61,12 +71,11 @@ class Supervised(Term):
         self,
         context: BuildContext,
         domain: Literal["source", "target"] = "source",
-        class_balance: float = 0.0,
         aux_weight: float = 0.1,
     ) -> None:
         super().__init__()
         self.domain: Literal["source", "target"] = domain
-        self.class_balance, self.aux_weight = class_balance, aux_weight
+        self.class_balance, self.aux_weight = context.class_balance, aux_weight
         self.register_buffer("weights", torch.ones(len(context.label_space)))
         self.counted = False
 
@@ -91,7 +100,7 @@ class SourceOnly(Method):
     """Train on the labelled source alone: the lower bound."""
 
     def terms(self, context: BuildContext) -> list[Term]:
-        return [Supervised(context, "source", self.class_balance)]
+        return [Supervised(context)]
 
 
 @METHODS.register("oracle", family="baseline")
@@ -104,4 +113,4 @@ class Oracle(Method):
         return Reads(source=False, target=True, target_labels=True)
 
     def terms(self, context: BuildContext) -> list[Term]:
-        return [Supervised(context, "target", self.class_balance)]
+        return [Supervised(context, "target")]

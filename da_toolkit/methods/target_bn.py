@@ -50,4 +50,4 @@ class TargetBN(Method):
     """Target batches over which the statistics are averaged."""
 
     def terms(self, context: BuildContext) -> list[Term]:
-        return [Supervised(context, "source", self.class_balance), TargetBatchNorm(self.batches)]
+        return [Supervised(context), TargetBatchNorm(self.batches)]

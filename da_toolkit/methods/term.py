@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +60,8 @@ class BuildContext:
     feature_channels: int
     model: "DeepLabSettings | None" = None
     """Settings of the network, for terms that need another one like it."""
+    class_balance: float = 0.0
+    """The method's own, for every term with a cross-entropy."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,10 @@ class Method:
     regularizers: tuple[Regularizer, ...] = ()
     """Terms that join this method's own."""
     class_balance: float = 0.0
-    """Cross-entropy weights of (class frequency)^-class_balance: 0 = none, 0.5 = inverse square root."""
+    """Weights (class frequency)^-class_balance in every cross-entropy: 0 = none, 0.5 = inverse square root.
+
+    The frequency is that of the labels in use: true ones, or those that a regularizer has frozen.
+    """
 
     @property
     def own_reads(self) -> Reads:
@@ -122,6 +127,7 @@ class Method:
 
     def build(self, context: BuildContext) -> list[Term]:
         """The method's own terms, then its regularizers'."""
+        context = replace(context, class_balance=self.class_balance)
         return self.terms(context) + [regularizer.build(context) for regularizer in self.regularizers]
 
 

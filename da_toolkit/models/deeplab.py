@@ -74,20 +74,24 @@ class DeepLab(Segmenter):
 
 
 class ImageFeatures(nn.Module):
-    """A frozen backbone: images [B,3,H,W] 0..1 -> last stage's features [B,D,h,w]."""
+    """A frozen backbone: images [B,3,H,W] 0..1 -> features [B,D,h,w] of its last `levels` stages."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, levels: int = 1) -> None:
         super().__init__()
+        stages = len(cast(Any, backbone).feature_info)
+        if levels > stages:
+            raise UserError(f"{levels} levels of features were asked for, but the backbone has {stages} stages.")
+        self.levels = levels
         self.backbone = backbone.eval().requires_grad_(False)
         mean, std = normalization(backbone)
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
         self.register_buffer("std", std.view(1, 3, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.backbone((images - self.mean) / self.std)[-1]
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.backbone((images - self.mean) / self.std)[-self.levels :]
 
 
 class ASPPSum(nn.Module):
@@ -176,9 +180,9 @@ class DeepLabSettings:
         if self.output_stride not in (8, 16, 32):
             raise UserError(f"model.output_stride is 8, 16 or 32, got {self.output_stride}.")
 
-    def pretrained(self) -> "ImageFeatures":
+    def pretrained(self, levels: int = 1) -> "ImageFeatures":
         """The backbone with the weights that training starts from, frozen."""
-        return ImageFeatures(build_backbone(self.backbone, self.output_stride, self.weights))
+        return ImageFeatures(build_backbone(self.backbone, self.output_stride, self.weights), levels)
 
     def build(self, num_classes: int) -> DeepLab:
         """The network. Raises `UserError` for an unknown backbone or weights that cannot be had."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,22 +30,30 @@ class Cluster:
     """Weight of the loss; 0 = off."""
     threshold: float = 0.9
     """A cluster is selected when its purity, the winning share of its pixels' votes, exceeds this, 0..1."""
+    levels: int = 3
+    """Backbone stages, counted from the last, whose features describe a region; 1 = the last alone, as recalled of the
+    paper. Three make much purer clusters of source regions (`benchmarks/rpt_clusters.py`, by source labels)."""
     clusters: int = 512
     """k of k-means; at most the number of regions."""
     components: int = 128
     """PCA dimensions of the region features."""
+    share: float = 0.5
+    """At least this share of each category's regions is selected, the surest ones, 0..1; 0 = by the threshold alone.
+    Without it the easy categories alone are selected, and the network forgets the others."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise UserError(f"cluster.threshold lies in 0..1, got {self.threshold}.")
-        for name in ("clusters", "components"):
+        if not 0 <= self.share <= 1:
+            raise UserError(f"cluster.share lies in 0..1, got {self.share}.")
+        for name in ("levels", "clusters", "components"):
             if getattr(self, name) < 1:
                 raise UserError(f"cluster.{name} must be at least 1, got {getattr(self, name)}.")
 
     def labels(self, table: RegionTable, assignment: Tensor) -> Tensor:
         """uint8 [total+1]: the frozen label of each region's row, 255 where its cluster is not selected."""
         label, purity = cluster_votes(table, assignment)
-        return selected_labels(label[assignment], purity[assignment], self.threshold)
+        return selected_labels(label[assignment], purity[assignment], self.threshold, self.share)
 
 
 def cluster_votes(table: RegionTable, assignment: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,14 +104,20 @@ FeaturePass = Callable[[], Iterable[tuple[int, np.ndarray]]]
 """One pass over the domain: (image index, features float32 [regions of the image, D])."""
 
 
-def feature_pass(network: nn.Module, batches: Iterator[Batch], counts: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Region features of every image, from a frozen network; `batches` carry regions and are not augmented."""
+def feature_pass(
+    network: nn.Module, batches: Iterable[Batch], counts: Sequence[int] | dict[int, int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Region features of every image, from a frozen network's levels side by side, each counting the same.
+
+    `batches` carry regions and are not augmented.
+    """
     with torch.inference_mode():
         for batch in batches:
             assert batch.regions is not None
-            maps = network(batch.image)
+            levels = network(batch.image)
             for image, (index, regions) in enumerate(zip(batch.index.tolist(), batch.regions, strict=True)):
-                yield index, region_features(maps[image], regions, counts[index]).cpu().numpy()
+                parts = [region_features(maps[image], regions, counts[index]) for maps in levels]
+                yield index, (torch.cat(parts, 1) / len(parts) ** 0.5).cpu().numpy()
 
 
 def assign_clusters(settings: Cluster, features: FeaturePass, counts: list[int], folder: Path, seed: int) -> np.ndarray:
@@ -177,7 +191,7 @@ def _fit_projection(
 
 def cluster_key(settings: Cluster, images: list[str], features: str, seed: int) -> str:
     """Name of the cached assignment: changes with any image, any setting that matters, and the feature network."""
-    kept = {name: value for name, value in asdict(settings).items() if name not in ("weight", "threshold")}
+    kept = {name: value for name, value in asdict(settings).items() if name not in ("weight", "threshold", "share")}
     text = json.dumps([1, kept, images, features, seed], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

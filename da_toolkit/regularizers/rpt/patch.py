@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.methods.supervised import labelled_mass
 from da_toolkit.regularizers.rpt.regions import RegionTable, selected_labels
 
 
@@ -21,31 +22,37 @@ class Patch:
     """A region is selected when its score exceeds this, 0..1."""
     selection: Literal["mean_probability", "vote_share", "pixel"] = "mean_probability"
     """The score: mean probability of the dominant category, its share of votes, or each pixel's own probability."""
+    share: float = 0.5
+    """At least this share of each category's regions is selected, the surest ones, 0..1; 0 = by the threshold alone.
+    Without it the easy categories alone are selected, and the network forgets the others."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise UserError(f"patch.threshold lies in 0..1, got {self.threshold}.")
+        if not 0 <= self.share <= 1:
+            raise UserError(f"patch.share lies in 0..1, got {self.share}.")
 
     def labels(self, table: RegionTable) -> Tensor:
         """uint8 [total+1]: the frozen label of each region's row, 255 where it is not selected."""
         if self.selection == "pixel":
             return selected_labels(table.dominant(), table.score("vote_share"), -1.0)
-        return selected_labels(table.dominant(), table.score(self.selection), self.threshold)
+        return selected_labels(table.dominant(), table.score(self.selection), self.threshold, self.share)
 
-    def loss(self, log_probabilities: Tensor, label: Tensor) -> Tensor:
-        """Mean over the selected pixels of -log P[y, j]: `log_probabilities` [B,C,H,W], `label` int64 [B,H,W]."""
+    def loss(self, log_probabilities: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Mean over the selected pixels of -log P[y, j]; see `region_loss`."""
         if self.selection == "pixel":
             chosen = log_probabilities.detach().gather(1, label.where(label != IGNORE, 0)[:, None])[:, 0].exp()
             label = label.where(chosen > self.threshold, IGNORE)
-        return region_loss(log_probabilities, label)
+        return region_loss(log_probabilities, label, weights)
 
 
-def region_loss(log_probabilities: Tensor, label: Tensor) -> Tensor:
+def region_loss(log_probabilities: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean of -log P[label] over pixels whose label is not 255; 0 without any.
 
     Args:
         log_probabilities: [B,C,H,W].
         label: int64 [B,H,W].
+        weights: [C], what a pixel of each class counts in the mean; by default all count the same.
     """
-    total = F.nll_loss(log_probabilities, label, ignore_index=IGNORE, reduction="sum")
-    return total / (label != IGNORE).sum().clamp(min=1)
+    total = F.nll_loss(log_probabilities, label, weights, ignore_index=IGNORE, reduction="sum")
+    return total / labelled_mass(label, weights)

@@ -65,13 +65,30 @@ class RegionTable:
         return best / votes.sum(1).clamp(min=1)
 
 
-def selected_labels(labels: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """uint8 [total+1], the labels of rows whose score exceeds `threshold`, else 255; and 255 for the row of none."""
-    chosen = labels.where(scores > threshold, IGNORE)
-    return torch.cat([chosen, chosen.new_full((1,), IGNORE)])
+def selected_labels(labels: Tensor, scores: Tensor, threshold: float, share: float = 0.0) -> Tensor:
+    """uint8 [total+1], the labels of selected rows, else 255; and 255 for the row of none.
+
+    Args:
+        labels: uint8 [total], 255 = none.
+        scores: float32 [total], 0..1.
+        threshold: rows whose score exceeds it are selected.
+        share: and at least this share of the rows of each label, those with the highest scores.
+    """
+    chosen = scores > threshold
+    if share > 0:
+        for label in labels.unique().tolist():
+            own = labels == label
+            chosen |= own & (scores >= scores[own].quantile(1 - share))
+    return torch.cat([labels.where(chosen, IGNORE), labels.new_full((1,), IGNORE)])
 
 
 def selected_share(table: RegionTable, labels: Tensor) -> float:
     """The share 0..1 of the seen pixels that lie in regions with a label other than 255; `labels` uint8 [total+1]."""
-    pixels = table.votes.sum(1)
-    return (pixels[labels != IGNORE].sum() / pixels.sum().clamp(min=1)).item()
+    return (selected_pixels(table, labels).sum() / table.votes.sum().clamp(min=1)).item()
+
+
+def selected_pixels(table: RegionTable, labels: Tensor) -> Tensor:
+    """float64 [C]: the seen pixels that lie in regions of each label; `labels` uint8 [total+1]."""
+    chosen = labels != IGNORE
+    pixels = table.votes.sum(1)[chosen].double()
+    return torch.bincount(labels[chosen].long(), pixels, minlength=table.num_classes)

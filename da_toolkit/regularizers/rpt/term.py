@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.methods.supervised import weights_of
 from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.regularizers.rpt.cluster import (
@@ -33,7 +34,7 @@ from da_toolkit.regularizers.rpt.logic import (
     train_logic,
 )
 from da_toolkit.regularizers.rpt.patch import Patch, region_loss
-from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_share
+from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_pixels, selected_share
 from da_toolkit.regularizers.rpt.superpixels import Superpixels, cache_folder
 from da_toolkit.report.figures import prediction_grid
 from da_toolkit.training.stages import Stage, StageContext
@@ -103,6 +104,7 @@ class RPTTerm(Term):
         self.rows: RegionRows | None = None
         self.assignment: Tensor | None = None
         self.labels: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
 
     def begin_stage(self, stage: StageContext) -> None:
         if stage.stage.round == 0:
@@ -130,6 +132,7 @@ class RPTTerm(Term):
             self.labels["cluster"] = self.settings.cluster.labels(table, self.assignment)
         for name, labels in self.labels.items():
             self.reported[f"rpt_{name}_share"] = selected_share(table, labels)
+            self.weights[name] = weights_of(selected_pixels(table, labels), self.context.class_balance)
 
     def numbers(self) -> dict[str, float]:
         """Shares of target pixels in selected regions, and the logic's quality on held-out source columns."""
@@ -145,7 +148,7 @@ class RPTTerm(Term):
         """Clusters of all regions: read from the cache, or made and kept there."""
         assert stage.regions is not None and self.context.model is not None
         counts, model = stage.regions.counts, self.context.model
-        network = model.pretrained().to(stage.device)
+        network = model.pretrained(settings.levels).to(stage.device)
         features = f"{model.backbone} {model.output_stride} {stage.size} {_digest(network)}"
         folder = cache_folder("clusters")
         file = folder / f"{cluster_key(settings, stage.regions.keys, features, stage.seed)}.npz"
@@ -169,10 +172,14 @@ class RPTTerm(Term):
             rows = self.rows.of(view.batch.index, view.regions)
             if "patch" in self.labels:
                 label = self.labels["patch"][rows].long()
-                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(view.log_probabilities(), label)
+                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(
+                    view.log_probabilities(), label, self.weights["patch"]
+                )
             if "cluster" in self.labels:
                 label = self.labels["cluster"][rows].long()
-                losses["rpt_cluster"] = settings.cluster.weight * region_loss(view.log_probabilities(), label)
+                losses["rpt_cluster"] = settings.cluster.weight * region_loss(
+                    view.log_probabilities(), label, self.weights["cluster"]
+                )
         if self.logic_trained:
             loss, _ = logic_loss(settings.logic, self.logic, view.probabilities())
             losses["rpt_logic"] = settings.logic.weight * loss
@@ -227,6 +234,7 @@ class RPTTerm(Term):
     def get_extra_state(self) -> dict[str, Any]:
         return {
             "labels": self.labels,
+            "weights": self.weights,
             "counts": self.rows.counts if self.rows else None,
             "assignment": self.assignment,
             "logic_trained": self.logic_trained,
@@ -234,7 +242,7 @@ class RPTTerm(Term):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.labels = state["labels"]
+        self.labels, self.weights = state["labels"], state["weights"]
         if state["counts"] is not None:
             self.rows = RegionRows(state["counts"], next(iter(self.labels.values())).device)
         self.assignment, self.reported = state["assignment"], state["reported"]

@@ -88,8 +88,14 @@ def test_votes_are_dominant_categories_weighted_by_pixels(table):
     label, purity = cluster_votes(table, torch.tensor([0, 0, 0, 1]))
     assert label.tolist() == [2, IGNORE]
     assert purity[0] == pytest.approx(8 / 12) and purity[1] == 0
-    assert Cluster(threshold=0.6).labels(table, torch.tensor([0, 0, 0, 1])).tolist() == [2, 2, 2, IGNORE, IGNORE]
-    assert Cluster(threshold=0.7).labels(table, torch.tensor([0, 0, 0, 1])).tolist() == [IGNORE] * 5
+    assert Cluster(threshold=0.6, share=0).labels(table, torch.tensor([0, 0, 0, 1])).tolist() == [
+        2,
+        2,
+        2,
+        IGNORE,
+        IGNORE,
+    ]
+    assert Cluster(threshold=0.7, share=0).labels(table, torch.tensor([0, 0, 0, 1])).tolist() == [IGNORE] * 5
 
 
 def test_the_cached_assignment_is_whole_or_absent(tmp_path):

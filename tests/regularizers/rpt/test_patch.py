@@ -26,7 +26,7 @@ def two_regions():
 
 def test_the_loss_is_the_mean_over_selected_pixels(two_regions):
     probabilities, regions = two_regions
-    patch = Patch(threshold=0.9)
+    patch = Patch(threshold=0.9, share=0)
     labels = patch.labels(table_of(probabilities, regions, [2]))
     assert labels.tolist() == [1, 255, 255]
     loss = patch.loss(probabilities.log(), labels[regions.long()].long())
@@ -48,7 +48,7 @@ def test_zero_on_a_map_that_is_constant_within_regions():
 def test_the_gradient_touches_only_selected_regions(two_regions):
     probabilities, regions = two_regions
     logits = probabilities.log().requires_grad_()
-    patch = Patch(threshold=0.9)
+    patch = Patch(threshold=0.9, share=0)
     labels = patch.labels(table_of(probabilities, regions, [2]))
     patch.loss(logits.log_softmax(1), labels[regions.long()].long()).backward()
     touched = (logits.grad != 0).any(1)[0]
@@ -63,6 +63,18 @@ def test_pixel_selection_asks_each_pixel(two_regions):
     loss = patch.loss(probabilities.log(), labels[regions.long()].long())
     chosen = [0.95, 0.97, 0.6]  # the pixel at 0.4 is not sure enough
     assert loss.item() == pytest.approx(-sum(map(math.log, chosen)) / 3)
+
+
+def test_classes_may_count_differently_in_the_mean():
+    logits = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    label = torch.tensor([[[0, 1, 255, 2]] * 4])
+    weights = torch.tensor([1.0, 3.0, 0.5])
+    logp, total, mass = logits.log_softmax(1), 0.0, 0.0
+    for row in range(4):
+        for column in (0, 1, 3):
+            c = int(label[0, row, column])
+            total, mass = total - weights[c] * logp[0, c, row, column], mass + weights[c]
+    torch.testing.assert_close(region_loss(logp, label, weights), total / mass)
 
 
 def test_nothing_selected_costs_nothing():

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from da_toolkit.data.labels import IGNORE
-from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_labels
+from da_toolkit.regularizers.rpt.regions import (
+    RegionRows,
+    RegionTable,
+    selected_labels,
+    selected_pixels,
+    selected_share,
+)
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 COUNTS, CLASSES = [5, 1, 9], 4
@@ -56,3 +62,23 @@ def test_rows_of_pixels():
 def test_selection_is_by_more_than_the_threshold():
     labels = torch.tensor([3, 1, IGNORE], dtype=torch.uint8)
     assert selected_labels(labels, torch.tensor([0.9, 0.91, 1.0]), 0.9).tolist() == [IGNORE, 1, IGNORE, IGNORE]
+
+
+def test_at_least_a_share_of_every_label_is_selected():
+    labels = torch.tensor([0, 0, 0, 0, 3, 3, 3, 3, 255, 7], dtype=torch.uint8)
+    scores = torch.tensor([0.99, 0.95, 0.94, 0.2, 0.5, 0.1, 0.3, 0.4, 0.0, 0.01])
+    chosen = selected_labels(labels, scores, 0.9, share=0.5)
+    # three of label 0 are above the threshold; of label 3 the surer half; the only one of label 7
+    assert chosen.tolist() == [0, 0, 0, 255, 3, 255, 255, 3, 255, 7, 255]
+    assert selected_labels(labels, scores, 0.9, share=0.0).tolist() == [0, 0, 0] + [255] * 8
+    assert selected_labels(labels, scores, 0.9, share=1.0).tolist() == [*labels.tolist(), 255]
+
+
+def test_selected_pixels_of_each_label():
+    table = RegionTable(RegionRows([3], torch.device("cpu")), 4)
+    regions = torch.tensor([[[0, 0, 0, 1, 1, 2, -1]]], dtype=torch.int32)
+    probabilities = torch.eye(4)[[0, 0, 1, 1, 1, 3, 2]].T.reshape(1, 4, 1, 7)
+    table.add(torch.tensor([0]), regions, probabilities)
+    labels = torch.tensor([0, 255, 3, 255], dtype=torch.uint8)
+    assert selected_pixels(table, labels).tolist() == [3, 0, 0, 1]
+    assert selected_share(table, labels) == pytest.approx(4 / 7)

@@ -46,6 +46,24 @@ def test_it_joins_any_method_after_the_warm_up(method, tiny_trainer):
     assert logged[-1]["rpt_patch"] > 0 and logged[-1]["rpt_cluster"] > 0
 
 
+def test_its_cross_entropies_are_balanced_as_the_methods(tiny_trainer):
+    plain, _ = trained(tiny_trainer, rpt("patch", "cluster"))
+    assert all((weights == 1).all() for weights in plain.terms[-1].weights.values())
+    balanced = tiny_trainer(SourceOnly(regularizers=(rpt("patch"),), class_balance=0.5), schedule=ROUNDS)
+    balanced.fit(lambda *_: None)
+    term = balanced.terms[-1]
+    pixels = torch.zeros(19)
+    for image in range(6):
+        maps = torch.from_numpy(balanced.regions(balanced.target.image(image)))
+        for region in range(int(maps.max()) + 1):
+            label = int(term.labels["patch"][int(term.rows.offsets[image]) + region])
+            if label != 255:
+                pixels[label] += (maps == region).sum()
+    ratio = term.weights["patch"] / (pixels / pixels.sum()).clamp(min=1e-4).rsqrt()
+    torch.testing.assert_close(ratio, ratio[:1].expand(19))
+    assert (term.weights["patch"] * pixels).sum() / pixels.sum() == pytest.approx(1, rel=1e-5)
+
+
 @pytest.mark.parametrize("part", list(SMALL))
 def test_each_constraint_alone(part, tiny_trainer):
     _, logged = trained(tiny_trainer, rpt(part))
