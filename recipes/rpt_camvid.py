@@ -16,7 +16,7 @@ recipe = Recipe(
     method=SourceOnly(
         class_balance=0.5, regularizers=(RPT(regions=Superpixels(count=250), cluster=Cluster(clusters=256)),)
     ),
-    schedule=Schedule((Stage("warm-up", steps=610), *rounds(3, steps=130))),
+    schedule=Schedule((Stage("warm-up", steps=850), *rounds(3, steps=50))),
     optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
     learning_rate=LearningRate("poly", power=0.9, warmup=20),
     batch_size=2,
