@@ -59,7 +59,9 @@ def table(results: list[dict[str, Any]]) -> str:
     """Markdown: what ran, its last losses, and its speed."""
     lines = ["| recipe | steps | scored under | last losses | images/s |", "| --- | ---: | --- | --- | ---: |"]
     for result in results:
-        losses = {key: value for key, value in result["losses"].items() if key not in ("step", "images_per_second")}
+        losses = {
+            key: value for key, value in result["losses"].items() if key not in ("step", "time", "images_per_second")
+        }
         shown = ", ".join(f"{key} {value:.3g}" for key, value in losses.items())
         rate = result["losses"]["images_per_second"]
         lines.append(

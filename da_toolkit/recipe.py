@@ -38,9 +38,12 @@ class Schedule:
         return sum(stage.steps for stage in self.stages)
 
     def scaled(self, steps: int) -> "Schedule":
-        """The same stages in the same proportion, about `steps` together and at least one each."""
-        share = steps / self.steps
-        return Schedule(tuple(dataclasses.replace(s, steps=max(1, round(s.steps * share))) for s in self.stages))
+        """The same stages in the same proportion, `steps` together, but at least one each; the longest takes what
+        rounding leaves."""
+        scaled = [max(1, round(stage.steps * steps / self.steps)) for stage in self.stages]
+        longest = scaled.index(max(scaled))
+        scaled[longest] = max(1, scaled[longest] + steps - sum(scaled))
+        return Schedule(tuple(dataclasses.replace(s, steps=n) for s, n in zip(self.stages, scaled, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def test_schedule_scales_in_proportion_and_keeps_every_stage():
     schedule = Schedule((Stage("warm-up", 60_000), *rounds(3, 20_000)))
     assert schedule.steps == 120_000
     assert [stage.steps for stage in schedule.scaled(12).stages] == [6, 2, 2, 2]
+    assert [stage.steps for stage in schedule.scaled(20).stages] == [11, 3, 3, 3]
     assert [stage.steps for stage in schedule.scaled(1).stages] == [1, 1, 1, 1]
     assert [stage.round for stage in schedule.stages] == [0, 1, 2, 3]
 
