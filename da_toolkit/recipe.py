@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from da_toolkit.data.domain import Domain
+from da_toolkit.data.rare_classes import RareClasses
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError, unknown_name
 from da_toolkit.evaluation.inference import Evaluation
@@ -74,6 +75,8 @@ class Recipe:
     """Batches whose gradients are summed into one optimiser step."""
     source_augmentation: Augmentation = field(default_factory=Augmentation)
     target_augmentation: Augmentation = field(default_factory=Augmentation)
+    rare_classes: RareClasses | None = None
+    """Draw source images by the classes they have; by default all come equally often."""
     evaluation: Evaluation = field(default_factory=Evaluation)
     reported: Reported | None = None
 
@@ -88,6 +91,8 @@ class Recipe:
                 f"source and target have different label spaces ({self.source.label_space.name} and "
                 f"{self.target.label_space.name}): set `labels` of both to the same one."
             )
+        if self.rare_classes is not None and not self.method.reads.source:
+            raise UserError("rare_classes chooses source images, and this method reads none: set it to none.")
 
     @property
     def evaluation_size(self) -> tuple[int, int]:

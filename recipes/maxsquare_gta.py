@@ -1,7 +1,7 @@
 """Maximum squares loss with image-wise weights on two levels, GTA5 -> Cityscapes."""
 
 from da_toolkit.data import GTA5, Cityscapes
-from da_toolkit.methods import MaxSquare
+from da_toolkit.methods import MaxSquares, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Recipe, Reported, Schedule, Stage
 from da_toolkit.training.optim import SGD, LearningRate
@@ -16,7 +16,7 @@ recipe = Recipe(
         aux=True,
         dilations=(6, 12, 18, 24),
     ),
-    method=MaxSquare(weight=0.1, aux_weight=0.02, alpha=0.2),
+    method=SourceOnly(regularizers=(MaxSquares(weight=0.1, aux_weight=0.02, alpha=0.2),)),
     schedule=Schedule((Stage("train", steps=120_000),)),
     optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),

@@ -1,7 +1,7 @@
 """MinEnt on two levels, GTA5 -> Cityscapes."""
 
 from da_toolkit.data import GTA5, Cityscapes
-from da_toolkit.methods import MinEnt
+from da_toolkit.methods import Entropy, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Recipe, Reported, Schedule, Stage
 from da_toolkit.training.optim import SGD, LearningRate
@@ -16,7 +16,7 @@ recipe = Recipe(
         aux=True,
         dilations=(6, 12, 18, 24),
     ),
-    method=MinEnt(weight=1e-3, aux_weight=2e-4),
+    method=SourceOnly(regularizers=(Entropy(weight=1e-3, aux_weight=2e-4),)),
     schedule=Schedule((Stage("train", steps=120_000),)),
     optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),

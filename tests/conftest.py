@@ -74,13 +74,16 @@ def tiny_recipe():
     from da_toolkit.recipe import Recipe, Schedule, Stage
     from da_toolkit.training.optim import AdamW
 
-    def make(method, steps=4, aux=True, **changes):
+    def make(method, steps=4, aux=True, rounds=False, **changes):
+        warm_up = max(1, steps // 3)
+        in_rounds = Stage("warm-up", warm_up), Stage("round 1", steps - warm_up, round=1)
+        stages = in_rounds if rounds else (Stage("train", steps),)
         settings = dict(
             source=Streets(size=(64, 96), frames=4, val_frames=2, render_size=(64, 96)),
             target=Streets(size=(64, 96), look="camera", frames=4, val_frames=2, render_size=(64, 96)),
             model=DeepLabV2("test_resnet", output_stride=16, weights="none", aux=aux, dilations=(1, 2)),
             method=method,
-            schedule=Schedule((Stage("train", steps),)),
+            schedule=Schedule(stages),
             optimizer=AdamW(lr=2e-3, head_multiplier=1),
             batch_size=2,
             source_augmentation=Augmentation(flip=True, scale=(0.8, 1.25), color=0.3),

@@ -44,6 +44,11 @@ _CAMVID = {
     "bicyclist": (0, 128, 192),
 }
 
+_THINGS = {
+    *("traffic light", "traffic sign", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+    *("sign", "pedestrian", "bicyclist"),
+}
+
 
 @dataclass(frozen=True)
 class LabelSpace:
@@ -55,6 +60,11 @@ class LabelSpace:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    @property
+    def things(self) -> tuple[int, ...]:
+        """Train ids of the classes that are countable objects, signs and lights included (DAFormer's choice)."""
+        return tuple(number for number, name in enumerate(self.classes) if name in _THINGS)
 
     def index(self, name: str) -> int:
         """Train id of a class name. Raises `UserError` for an unknown one."""

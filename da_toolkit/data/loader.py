@@ -12,8 +12,9 @@ from da_toolkit.data.batch import Batch
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.transforms import Augmentation, augment, resized
 
-Place = tuple[int, int]
-"""(epoch, index): which image, and which of its random versions."""
+_TRIES = 10
+Place = tuple[int, ...]
+"""(epoch, index): which image, and which of its random versions; a third number is the class that it is there for."""
 
 
 class EpochSampler(Sampler[list[Place]]):
@@ -51,6 +52,7 @@ class Samples(Dataset):
 
     Args:
         regions: gives the region map int32 of an image uint8 [H,W,3], at any resolution; none = no regions.
+        least: share 0..1 of a sample's pixels that its place's class should have; up to 10 versions are tried.
     """
 
     def __init__(
@@ -61,21 +63,26 @@ class Samples(Dataset):
         with_labels: bool,
         seed: int,
         regions: Callable[[np.ndarray], np.ndarray] | None = None,
+        least: float = 0.0,
     ) -> None:
         self.data, self.size, self.with_labels, self.seed, self.regions = data, size, with_labels, seed, regions
+        self.least = least
         self.pipeline = augmentation.build(size)
 
     def __getitem__(self, place: Place) -> Sample:
-        epoch, index = place
+        epoch, index, *wanted = place
         image, label, regions = self.data.image(index), None, None
         if self.with_labels:
             label = self.data.label(index)
         if self.regions is not None:
             regions = _nearest(self.regions(image), self.size)
             image, label = resized(image, self.size), None if label is None else _nearest(label, self.size)
-        seed = int(np.random.SeedSequence((self.seed, index, epoch)).generate_state(1)[0])
-        image, label, regions = augment(self.pipeline, image, label, seed, regions)
-        return image, label, index, regions
+        seeds = np.random.SeedSequence((self.seed, index, epoch)).generate_state(_TRIES if wanted else 1)
+        for seed in seeds.tolist():
+            moved = augment(self.pipeline, image, label, seed, regions)
+            if not wanted or moved[1] is None or (moved[1] == wanted[0]).mean() >= self.least:
+                break
+        return moved[0], moved[1], index, moved[2]
 
 
 def _nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

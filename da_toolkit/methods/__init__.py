@@ -1,19 +1,37 @@
 """Methods: importing this package registers them all."""
 
 from da_toolkit.methods.adversarial import Adversarial, FeatureSpace, OutputSpace
-from da_toolkit.methods.entropy import MaxSquare, MinEnt, SelfInformation
+from da_toolkit.methods.class_adversarial import ClassWise
+from da_toolkit.methods.entropy import Entropy, MaxSquares, SelfInformation
+from da_toolkit.methods.feature_distance import FeatureDistance
+from da_toolkit.methods.input_space import FourierTransfer, LabTransfer
+from da_toolkit.methods.mean_teacher import ClassMix, Masking, MeanTeacher
+from da_toolkit.methods.prototypes import Prototypes
+from da_toolkit.methods.pseudo_labels import PseudoLabels
 from da_toolkit.methods.supervised import Oracle, SourceOnly
 from da_toolkit.methods.target_bn import TargetBN
 from da_toolkit.methods.term import Method, Reads, Regularizer, Term
+from da_toolkit.methods.thresholds import ClassBalanced, InstanceAdaptive
 
 __all__ = [
     "Adversarial",
+    "ClassBalanced",
+    "ClassMix",
+    "ClassWise",
+    "Entropy",
+    "FeatureDistance",
     "FeatureSpace",
-    "MaxSquare",
+    "FourierTransfer",
+    "InstanceAdaptive",
+    "LabTransfer",
+    "Masking",
+    "MaxSquares",
+    "MeanTeacher",
     "Method",
-    "MinEnt",
     "Oracle",
     "OutputSpace",
+    "Prototypes",
+    "PseudoLabels",
     "Reads",
     "Regularizer",
     "SelfInformation",

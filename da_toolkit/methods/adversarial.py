@@ -41,11 +41,16 @@ class Discriminator:
     lr: float = 1e-4
     """Adam learning rate, betas (0.9, 0.99); it follows the run's learning-rate shape."""
     start: float = 0.0
-    """Share of the run's steps, 0..1, that trains on the source alone before the game begins."""
+    """Share of the run's steps, 0..1, before the game begins."""
+    end: float = 1.0
+    """Share of the run's steps, 0..1, after which the game is over, such as for an adversarial warm-up."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start < 1:
-            raise UserError(f"discriminator.start is a share of the run from 0 to below 1, got {self.start}.")
+        if not 0 <= self.start < self.end <= 1:
+            raise UserError(
+                "discriminator.start and end are shares of the run, 0 <= start < end <= 1, got "
+                f"start {self.start} and end {self.end}."
+            )
 
     def network(self, context: BuildContext) -> nn.Module:
         raise NotImplementedError
@@ -53,6 +58,10 @@ class Discriminator:
     def map(self, view: View) -> Tensor:
         """What the discriminator looks at."""
         raise NotImplementedError
+
+    def loss(self, judged: Tensor, view: View, domain: float) -> Tensor:
+        """How far the discriminator's logits on a view are from calling it `domain` (0 = source, 1 = target)."""
+        return domain_loss(judged, domain, self.objective)
 
     @property
     def label(self) -> str:
@@ -106,24 +115,25 @@ class AdversarialTerm(Term):
         self.discriminator = settings.network(context)
 
     def _plays(self, step: Step) -> bool:
-        return step.index >= self.settings.start * step.total
+        return self.settings.start * step.total <= step.index < self.settings.end * step.total
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         if not self._plays(step):
             return {}
         with frozen(self.discriminator) as discriminator:
             judged = discriminator(self.settings.map(step.target))
-        fooled = domain_loss(judged, SOURCE, self.settings.objective)
+        fooled = self.settings.loss(judged, step.target, SOURCE)
         return {f"adv_{self.settings.label}": self.settings.weight * fooled}
 
     def update(self, step: Step) -> dict[str, Tensor]:
         if not self._plays(step):
             return {}
-        objective = self.settings.objective
-        on_source = self.discriminator(self.settings.map(step.source).detach())
-        on_target = self.discriminator(self.settings.map(step.target).detach())
-        loss = (domain_loss(on_source, SOURCE, objective) + domain_loss(on_target, TARGET, objective)) / 2
-        return {f"disc_{self.settings.label}": loss}
+        settings = self.settings
+        sides = []
+        for view, domain in ((step.source, SOURCE), (step.target, TARGET)):
+            judged = self.discriminator(settings.map(view).detach())
+            sides.append(settings.loss(judged, view, domain))
+        return {f"disc_{settings.label}": (sides[0] + sides[1]) / 2}
 
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.discriminator.parameters(), lr=self.settings.lr, betas=(0.9, 0.99))

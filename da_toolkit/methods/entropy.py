@@ -8,9 +8,9 @@ from torch import Tensor
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods.adversarial import Adversarial, OutputSpace
-from da_toolkit.methods.supervised import Supervised
-from da_toolkit.methods.term import BuildContext, Method, Reads, Term
-from da_toolkit.registry import METHODS
+from da_toolkit.methods.supervised import SourceOnly
+from da_toolkit.methods.term import BuildContext, Regularizer, Term
+from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.training.step import Level, Step, View
 
 
@@ -90,28 +90,26 @@ class MaxSquareTerm(TargetTerm):
         return max_squares(view.probabilities(level), self.alpha)
 
 
-@METHODS.register("minent", family="entropy", paper="Vu et al., CVPR 2019 (arXiv 1811.12833)")
+@REGULARIZERS.register("entropy", family="entropy", paper="Vu et al., CVPR 2019 (arXiv 1811.12833)")
 @dataclass(frozen=True)
-class MinEnt(Method):
-    """Source cross-entropy plus the mean entropy of target predictions."""
+class Entropy(Regularizer):
+    """Mean entropy of target predictions (MinEnt)."""
 
     weight: float = 1e-3
     """Weight of the entropy, which lies in 0..1."""
     aux_weight: float = 2e-4
     """The same at the auxiliary level, where the network has one."""
+    eta: float | None = None
+    """Exponent of the Charbonnier penalty that FDA puts on the entropy (2 there); by default none."""
 
-    @property
-    def own_reads(self) -> Reads:
-        return Reads(source=True, target=True)
-
-    def terms(self, context: BuildContext) -> list[Term]:
-        return [Supervised(context), EntropyTerm(self.weight, self.aux_weight)]
+    def build(self, context: BuildContext) -> Term:
+        return EntropyTerm(self.weight, self.aux_weight, self.eta)
 
 
-@METHODS.register("maxsquare", family="entropy", paper="Chen et al., ICCV 2019 (arXiv 1909.13589)")
+@REGULARIZERS.register("max_squares", family="entropy", paper="Chen et al., ICCV 2019 (arXiv 1909.13589)")
 @dataclass(frozen=True)
-class MaxSquare(Method):
-    """Source cross-entropy plus the maximum squares loss, whose gradient does not favour easy pixels."""
+class MaxSquares(Regularizer):
+    """Maximum squares loss of target predictions, whose gradient does not favour easy pixels."""
 
     weight: float = 0.1
     """Weight of the loss. Recalled from the paper's GTA5 setting."""
@@ -122,15 +120,22 @@ class MaxSquare(Method):
 
     def __post_init__(self) -> None:
         if self.alpha is not None and not 0 <= self.alpha <= 1:
-            raise UserError(f"method.alpha lies in 0..1 or is none, got {self.alpha}.")
+            raise UserError(f"max_squares.alpha lies in 0..1 or is none, got {self.alpha}.")
 
-    @property
-    def own_reads(self) -> Reads:
-        return Reads(source=True, target=True)
+    def build(self, context: BuildContext) -> Term:
+        return MaxSquareTerm(self.weight, self.aux_weight, self.alpha)
 
-    def terms(self, context: BuildContext) -> list[Term]:
-        term = MaxSquareTerm(self.weight, self.aux_weight, self.alpha)
-        return [Supervised(context), term]
+
+@METHODS.register(family="entropy", paper="Vu et al., CVPR 2019 (arXiv 1811.12833)")
+def minent() -> SourceOnly:
+    """Source cross-entropy plus the mean entropy of target predictions."""
+    return SourceOnly(regularizers=(Entropy(),))
+
+
+@METHODS.register(family="entropy", paper="Chen et al., ICCV 2019 (arXiv 1909.13589)")
+def maxsquare() -> SourceOnly:
+    """Source cross-entropy plus the maximum squares loss with image-wise class weights."""
+    return SourceOnly(regularizers=(MaxSquares(),))
 
 
 @dataclass(frozen=True)

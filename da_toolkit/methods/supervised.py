@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from da_toolkit.data.labels import IGNORE
@@ -62,10 +62,32 @@ def weights_of(pixels: Tensor, power: float) -> Tensor:
     return (weights / mean.where(mean > 0, 1)).float()
 
 
+class LabelWeights(nn.Module):
+    """The class weights that `class_balance` asks for, counted once on a domain's labels."""
+
+    values: Tensor
+
+    def __init__(self, context: BuildContext) -> None:
+        super().__init__()
+        self.power = context.class_balance
+        self.register_buffer("values", torch.ones(len(context.label_space)))
+        self.counted = False
+
+    def count(self, stage: StageContext, domain: Literal["source", "target"]) -> None:
+        """Count the labels of up to 300 images, unless it is done or not asked for."""
+        if self.power and not self.counted:
+            labels = islice(stage.labels(domain), _COUNTED)
+            self.values.copy_(balanced_weights(labels, len(self.values), self.power))
+            self.counted = True
+
+    @property
+    def tensor(self) -> Tensor | None:
+        """[C], or none where all classes count the same."""
+        return self.values if self.power else None
+
+
 class Supervised(Term):
     """Cross-entropy on one domain's labels, at the main and, where there is one, the auxiliary level."""
-
-    weights: Tensor
 
     def __init__(
         self,
@@ -75,19 +97,15 @@ class Supervised(Term):
     ) -> None:
         super().__init__()
         self.domain: Literal["source", "target"] = domain
-        self.class_balance, self.aux_weight = context.class_balance, aux_weight
-        self.register_buffer("weights", torch.ones(len(context.label_space)))
-        self.counted = False
+        self.aux_weight = aux_weight
+        self.weights = LabelWeights(context)
 
     def begin_stage(self, stage: StageContext) -> None:
-        if self.class_balance and not self.counted:
-            labels = islice(stage.labels(self.domain), _COUNTED)
-            self.weights.copy_(balanced_weights(labels, len(self.weights), self.class_balance))
-            self.counted = True
+        self.weights.count(stage, self.domain)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         view = step.source if self.domain == "source" else step.target
-        weights = self.weights if self.class_balance else None
+        weights = self.weights.tensor
         losses = {"seg": segmentation_loss(view.logits(), view.label, weights)}
         if view.output.aux_logits is not None:
             losses["seg_aux"] = self.aux_weight * segmentation_loss(view.logits("aux"), view.label, weights)

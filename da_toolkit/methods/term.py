@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import LabelSpace
 from da_toolkit.errors import UserError
 from da_toolkit.training.stages import Stage, StageContext
@@ -36,6 +37,13 @@ class Term(nn.Module):
         """Pictures of the stage's frozen knowledge for people to look at: name -> uint8 RGB [H,W,3]."""
         return {}
 
+    def transform(self, source: Batch | None, target: Batch | None) -> tuple[Batch | None, Batch | None]:
+        """Change a step's images before any term sees them, such as giving the source the target's colours."""
+        return source, target
+
+    def follow(self, network: nn.Module) -> None:
+        """Once after each optimiser step: let a teacher follow the segmentation network."""
+
     def prepare_evaluation(self, stage: StageContext) -> None:
         """Bring the network into the state in which it is scored and saved, such as its batch statistics."""
 
@@ -58,6 +66,8 @@ class BuildContext:
 
     label_space: LabelSpace
     feature_channels: int
+    network: nn.Module
+    """The segmentation network, for terms that keep a copy of it. A term must not keep the network itself."""
     model: "DeepLabSettings | None" = None
     """Settings of the network, for terms that need another one like it."""
     class_balance: float = 0.0

@@ -53,3 +53,20 @@ class FeatureDiscriminator(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         reduced = self.reduce(features)
         return self.decide(torch.stack([branch(reduced) for branch in self.branches]).sum(0))
+
+
+class ClassDiscriminator(nn.Module):
+    """Class-wise discriminator of feature space: three 3x3 convolutions. [B,D,h,w] -> logits [B,2C,h,w]."""
+
+    def __init__(self, channels: int, num_classes: int, width: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, width // 2, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width // 2, 2 * num_classes, 3, padding=1),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features)

@@ -59,6 +59,8 @@ class StageContext:
     Raises RuntimeError where the method's `reads` does not name them."""
     regions: RegionIndex | None = None
     """The target's regions, where a regularizer reads them."""
+    images: int = 0
+    """Target training images."""
     size: tuple[int, int] = (0, 0)
     """Height and width of the target pass's images."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable

@@ -88,8 +88,13 @@ class Step:
         total: int = 1,
     ) -> None:
         self.index, self.total = index, total
+        self._network = network
         self._source = View(network, source) if source is not None else None
         self._target = View(network, target) if target is not None else None
+
+    def view(self, batch: Batch) -> View:
+        """Another pass of the network, on images that a term has made."""
+        return View(self._network, batch)
 
     @property
     def source(self) -> View:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.loader import EpochSampler, Samples, load_batches
+from da_toolkit.data.rare_classes import RareClassSampler, image_class_shares
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.methods.term import BuildContext, Term
 from da_toolkit.recipe import Recipe
@@ -60,7 +61,7 @@ class Trainer:
         torch.manual_seed(seed)
         space = recipe.source.label_space
         self.model = recipe.model.build(len(space)).to(fabric.device).to(memory_format=torch.channels_last)
-        context = BuildContext(space, self.model.feature_channels, recipe.model)
+        context = BuildContext(space, self.model.feature_channels, self.model, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
         self.players.to(memory_format=torch.channels_last)
         self.terms = cast(list[Term], list(self.players))
@@ -174,7 +175,10 @@ class Trainer:
         logged: dict[str, Tensor] = {}
         steps = []
         for _ in range(parts):
-            step = Step(self.network, self._next(source), self._next(target), self.done, recipe.schedule.steps)
+            batches = self._next(source), self._next(target)
+            for term in self.terms:
+                batches = term.transform(*batches)
+            step = Step(self.network, *batches, self.done, recipe.schedule.steps)
             with self.autocast():
                 losses = _merged(term.losses(step) for term in self.terms)
             self._backward(losses, parts, logged)
@@ -183,6 +187,8 @@ class Trainer:
         if recipe.optimizer.clip is not None:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.optimizer.clip)
         self.optimizer.step()
+        for term in self.terms:
+            term.follow(self.model)
         for step in steps:
             with self.autocast():
                 losses = _merged(term.update(step) for term in self.terms)
@@ -217,10 +223,12 @@ class Trainer:
         labels = data is self.source or self.reads.target_labels
         seed = 2 * self.seed + stream
         regions = self.regions if data is self.target else None
-        samples = Samples(data, size, augmentation, labels, seed, regions)
-        world, rank = self.fabric.world_size, self.fabric.global_rank
-        sampler = EpochSampler(len(data), self.recipe.batch_size, seed, skip, rank, world)
-        return load_batches(samples, sampler, self.workers)
+        rare = self.recipe.rare_classes if data is self.source else None
+        samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0)
+        place = self.recipe.batch_size, seed, skip, self.fabric.global_rank, self.fabric.world_size
+        if rare is not None:
+            return load_batches(samples, RareClassSampler(rare, image_class_shares(data), *place), self.workers)
+        return load_batches(samples, EpochSampler(len(data), *place), self.workers)
 
     def _current_stage(self) -> Stage:
         begin = 0
@@ -237,6 +245,7 @@ class Trainer:
             self._target_pass,
             self._labels,
             self._region_index(),
+            len(self.target),
             self.recipe.evaluation_size,
             self.fabric.device,
             self.seed,

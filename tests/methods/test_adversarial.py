@@ -88,5 +88,5 @@ def test_the_game_begins_after_its_share_of_the_run(tiny_trainer):
 
 
 def test_a_game_that_never_begins_is_refused():
-    with pytest.raises(UserError, match="share of the run"):
+    with pytest.raises(UserError, match="shares of the run"):
         OutputSpace(start=1.0)

@@ -7,7 +7,7 @@ import torch
 from tester import step_of
 
 from da_toolkit.errors import UserError
-from da_toolkit.methods import Adversarial, MaxSquare, MinEnt, SelfInformation
+from da_toolkit.methods import Adversarial, Entropy, MaxSquares, SelfInformation, SourceOnly
 from da_toolkit.methods.entropy import EntropyTerm, entropy_map, max_squares, self_information
 
 
@@ -65,9 +65,9 @@ def test_the_charbonnier_penalty(logits):
     assert EntropyTerm(1.0, 1.0, eta=2.0).loss(Given(), "main").item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("method", "name"), [(MinEnt(weight=0.5), "entropy"), (MaxSquare(weight=0.5), "max_square")])
-def test_both_levels_have_their_weight(method, name, tiny_trainer):
-    step = step_of(trainer := tiny_trainer(method))
+@pytest.mark.parametrize(("part", "name"), [(Entropy(weight=0.5), "entropy"), (MaxSquares(weight=0.5), "max_square")])
+def test_both_levels_have_their_weight(part, name, tiny_trainer):
+    step = step_of(trainer := tiny_trainer(SourceOnly(regularizers=(part,))))
     losses = trainer.terms[1].losses(step)
     assert set(losses) == {name, f"{name}_aux"}
     loss = trainer.terms[1].loss(step.target, "main")
@@ -88,4 +88,4 @@ def test_advent_judges_self_information(tiny_trainer):
 
 def test_alpha_is_checked():
     with pytest.raises(UserError, match="alpha"):
-        MaxSquare(alpha=1.5)
+        MaxSquares(alpha=1.5)

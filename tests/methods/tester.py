@@ -38,8 +38,21 @@ def losses_of(trainer, **kwargs):
 
 
 def weights(trainer):
-    """A copy of every tensor the run owns."""
-    return copy.deepcopy({**trainer.model.state_dict(), **trainer.players.state_dict(prefix="term.")})
+    """A copy of every tensor and value the run owns, by name."""
+    return dict(_leaves(copy.deepcopy({**trainer.model.state_dict(), **trainer.players.state_dict(prefix="term.")})))
+
+
+def _leaves(tree, prefix=""):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def same(expected, found):
+    """Equal to the last bit."""
+    return torch.equal(expected, found) if isinstance(expected, torch.Tensor) else expected == found
 
 
 def with_ignored_corner(label):

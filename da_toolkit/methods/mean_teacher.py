@@ -1,0 +1,164 @@
+"""Online self-training: a teacher that follows the network labels target images, mixed with source or masked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from da_toolkit.data.labels import IGNORE
+from da_toolkit.errors import UserError
+from da_toolkit.methods.feature_distance import FeatureDistance
+from da_toolkit.methods.mixing import block_mask, class_mask, colour_changes
+from da_toolkit.methods.supervised import LabelWeights, SourceOnly
+from da_toolkit.methods.teacher import Teacher
+from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.registry import METHODS, REGULARIZERS
+from da_toolkit.training.stages import Stage, StageContext
+from da_toolkit.training.step import Step
+
+
+@dataclass(frozen=True)
+class ClassMix:
+    """Half of a source image's classes pasted on a target image, with labels (DACS; Tranheden et al., WACV 2021)."""
+
+    weight: float = 1.0
+    """Weight of the loss; 0 = off."""
+    jitter: float = 0.25
+    """Strength 0..1 of random colour changes of the mixed image."""
+    blur: float = 0.5
+    """Share 0..1 of mixed images that are blurred."""
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Masked image consistency (MIC; Hoyer et al., CVPR 2023): the network sees parts of the image, the teacher all."""
+
+    weight: float = 1.0
+    """Weight of the loss; 0 = off."""
+    block: int = 64
+    """Pixels a side of a block."""
+    ratio: float = 0.7
+    """Share 0..1 of blocks that are hidden."""
+    jitter: float = 0.2
+    """Strength 0..1 of random colour changes of the masked image."""
+    blur: float = 0.5
+    """Share 0..1 of masked images that are blurred."""
+
+
+@REGULARIZERS.register("mean_teacher", family="self-training", paper="Tranheden et al., WACV 2021 (arXiv 2007.08702)")
+@dataclass(frozen=True)
+class MeanTeacher(Regularizer):
+    """An averaged network labels target images; the network learns them mixed with source, masked, or both."""
+
+    momentum: float = 0.99
+    """Of the teacher's moving average, 0..1."""
+    threshold: float = 0.968
+    """An image's labels count as much as its share of pixels surer than this, 0..1."""
+    ignore_top: int = 0
+    """Rows of the target image, from its top, whose labels do not count (DAFormer: 15)."""
+    ignore_bottom: int = 0
+    """The same from its bottom, where the car's bonnet is (DAFormer: 120)."""
+    mix: ClassMix = field(default_factory=ClassMix)
+    masking: Masking = field(default_factory=lambda: Masking(weight=0.0))
+
+    def __post_init__(self) -> None:
+        for name, value in (("momentum", self.momentum), ("threshold", self.threshold)):
+            if not 0 <= value <= 1:
+                raise UserError(f"mean_teacher.{name} lies in 0..1, got {value}.")
+        if self.masking.block < 1 or not 0 <= self.masking.ratio <= 1:
+            raise UserError("mean_teacher.masking: block must be at least 1 and ratio lie in 0..1.")
+
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
+        if self.mix.weight and not reads.source:
+            raise UserError(
+                "mean_teacher.mix pastes source classes, and this method reads no source: set mix.weight 0."
+            )
+
+    def build(self, context: BuildContext) -> "MeanTeacherTerm":
+        return MeanTeacherTerm(self, context)
+
+
+class MeanTeacherTerm(Term):
+    """Losses "mix" and "masked"."""
+
+    def __init__(self, settings: MeanTeacher, context: BuildContext) -> None:
+        super().__init__()
+        self.settings = settings
+        self.teacher = Teacher(context.network)
+        self.num_classes = len(context.label_space)
+        self.weights = LabelWeights(context)
+        self.change_mixed = colour_changes(settings.mix.jitter, settings.mix.blur)
+        self.change_masked = colour_changes(settings.masking.jitter, settings.masking.blur)
+
+    def begin_stage(self, stage: StageContext) -> None:
+        if self.settings.mix.weight:
+            self.weights.count(stage, "source")
+
+    def follow(self, network: nn.Module) -> None:
+        self.teacher.follow(network, self.settings.momentum)
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        target = step.target.batch
+        label, sure = pseudo_labels(self.teacher.probabilities(target.image), self.settings)
+        losses, settings = {}, self.settings
+        if settings.mix.weight:
+            source = step.source
+            scores = torch.rand(len(label), self.num_classes, device=label.device)
+            pasted = class_mask(source.label, scores)
+            images = torch.where(pasted[:, None], source.batch.image, target.image)
+            view = step.view(replace(target, image=self.change_mixed(images)))
+            mixed = torch.where(pasted, source.label, label)
+            loss = weighted_loss(view.logits(), mixed, sure.masked_fill(pasted, 1.0), self.weights.tensor)
+            losses["mix"] = settings.mix.weight * loss
+        if settings.masking.weight:
+            hidden = block_mask(target.image, settings.masking.block, settings.masking.ratio)
+            images = self.change_masked(target.image).masked_fill(hidden, 0.0)
+            view = step.view(replace(target, image=images))
+            loss = weighted_loss(view.logits(), label, sure, self.weights.tensor)
+            losses["masked"] = settings.masking.weight * loss
+        return losses
+
+
+def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor, Tensor]:
+    """Labels int64 [B,H,W] of probabilities [B,C,H,W], and what each pixel counts, float32 [B,H,W]:
+    the share of its image's pixels whose highest probability exceeds the threshold; 0 in ignored rows."""
+    highest, label = probabilities.max(1)
+    share = (highest > settings.threshold).float().mean((1, 2), keepdim=True)
+    sure = share.expand_as(highest).clone()
+    if settings.ignore_top:
+        sure[:, : settings.ignore_top] = 0
+    if settings.ignore_bottom:
+        sure[:, -settings.ignore_bottom :] = 0
+    return label, sure
+
+
+def weighted_loss(logits: Tensor, label: Tensor, pixel_weights: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Mean over all pixels of the pixel's weight times its cross-entropy; ignored pixels (255) give 0.
+
+    Args:
+        logits: [B,C,H,W].
+        label, pixel_weights: [B,H,W].
+        class_weights: [C].
+    """
+    each = F.cross_entropy(logits, label, class_weights, ignore_index=IGNORE, reduction="none")
+    return (each * pixel_weights).mean()
+
+
+@METHODS.register(family="self-training", paper="Tranheden et al., WACV 2021 (arXiv 2007.08702)")
+def dacs() -> SourceOnly:
+    """Mean teacher with ClassMix across domains."""
+    return SourceOnly(regularizers=(MeanTeacher(),))
+
+
+@METHODS.register(family="self-training", paper="Hoyer et al., CVPR 2022 (arXiv 2111.14887)")
+def daformer() -> SourceOnly:
+    """DACS with a slower teacher and the ImageNet feature distance; its recipes also sample rare classes."""
+    return SourceOnly(regularizers=(MeanTeacher(momentum=0.999), FeatureDistance()))
+
+
+@METHODS.register(family="self-training", paper="Hoyer et al., CVPR 2023 (arXiv 2212.01322)")
+def mic() -> SourceOnly:
+    """DAFormer's training with masked image consistency."""
+    return SourceOnly(regularizers=(MeanTeacher(momentum=0.999, masking=Masking()), FeatureDistance()))

@@ -1,0 +1,159 @@
+"""Offline self-training in rounds: a frozen copy of the network labels the target, by class-wise thresholds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from da_toolkit.data.labels import IGNORE
+from da_toolkit.errors import UserError
+from da_toolkit.methods.adversarial import Adversarial, OutputSpace
+from da_toolkit.methods.entropy import entropy_map
+from da_toolkit.methods.supervised import SourceOnly, segmentation_loss, weights_of
+from da_toolkit.methods.teacher import Teacher
+from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.methods.thresholds import ClassBalanced, InstanceAdaptive, ThresholdPass, Thresholds
+from da_toolkit.registry import METHODS, REGULARIZERS
+from da_toolkit.training.stages import Stage, StageContext
+from da_toolkit.training.step import Step, View
+
+
+@REGULARIZERS.register("pseudo_labels", family="self-training", paper="Zou et al., ECCV 2018 (arXiv 1810.07911)")
+@dataclass(frozen=True)
+class PseudoLabels(Regularizer):
+    """The network of the round's start labels the target images of the round.
+
+    Published code writes label maps to disk; here a frozen copy of the network labels each augmented image as it
+    comes, so nothing is stored and labels fit every crop. It costs one more forward pass a step.
+    """
+
+    thresholds: Thresholds = field(default_factory=ClassBalanced)
+    """Which pixels are labelled."""
+    weight: float = 1.0
+    """Weight of the cross-entropy on labelled pixels."""
+    smoothing: float = 0.0
+    """Weight of CRST's model regulariser on labelled pixels (MRKLD), the mean of -log p over classes."""
+    entropy: float = 0.0
+    """Weight of the entropy, 0..1, of the pixels without a label (IAST)."""
+    softness: float | None = None
+    """CRST's label regulariser (LRENT): soft labels proportional to (p / threshold)^(1 / softness); by default hard."""
+
+    def __post_init__(self) -> None:
+        if self.softness is not None and self.softness <= 0:
+            raise UserError(f"pseudo_labels.softness must be positive or none, got {self.softness}.")
+
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
+        if not any(stage.round for stage in stages):
+            raise UserError(
+                "Pseudo-labels are made in rounds, but no stage of the schedule is one: add `*rounds(3, steps=...)` to "
+                "its stages."
+            )
+
+    def build(self, context: BuildContext) -> "PseudoLabelTerm":
+        return PseudoLabelTerm(self, context)
+
+
+class PseudoLabelTerm(Term):
+    """Losses "pseudo", "pseudo_smoothing" and "pseudo_entropy" from the first round on."""
+
+    def __init__(self, settings: PseudoLabels, context: BuildContext) -> None:
+        super().__init__()
+        self.settings, self.class_balance = settings, context.class_balance
+        self.num_classes = len(context.label_space)
+        self.teacher = Teacher(context.network)
+        self.thresholds: Tensor | None = None
+        self.weights: Tensor | None = None
+        self.share = 0.0
+
+    def begin_stage(self, stage: StageContext) -> None:
+        if stage.stage.round == 0:
+            return
+        self.teacher.copy_from(stage.model)
+        found = self.settings.thresholds.start(self.num_classes, stage.stage.round, stage.images, stage.device)
+
+        def see(view: View) -> None:
+            found.see(view.batch.index, view.probabilities())
+
+        stage.watch_target(see, lambda: self._freeze(found))
+
+    def _freeze(self, found: ThresholdPass) -> None:
+        self.thresholds, labelled = found.result()
+        self.weights = weights_of(labelled, self.class_balance) if self.class_balance else None
+        self.share = (labelled.sum() / found.pixels.clamp(min=1)).item()
+
+    def numbers(self) -> dict[str, float]:
+        """The share of target pixels with a label."""
+        return {} if self.thresholds is None else {"pseudo_share": self.share}
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        if self.thresholds is None:
+            return {}
+        settings, view = self.settings, step.target
+        probabilities = self.teacher.probabilities(view.batch.image)
+        thresholds = self.thresholds[view.batch.index % len(self.thresholds)]
+        label = settings.thresholds.labels(probabilities, thresholds)
+        log_p = view.log_probabilities()
+        losses = {}
+        if settings.softness is None:
+            losses["pseudo"] = settings.weight * segmentation_loss(view.logits(), label, self.weights)
+        else:
+            soft, label = soft_labels(probabilities, thresholds, settings.softness)
+            losses["pseudo"] = settings.weight * _mean(-(soft * log_p).sum(1), label != IGNORE)
+        if settings.smoothing:
+            losses["pseudo_smoothing"] = settings.smoothing * _mean(-log_p.mean(1), label != IGNORE)
+        if settings.entropy:
+            losses["pseudo_entropy"] = settings.entropy * _mean(entropy_map(log_p), label == IGNORE)
+        return losses
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"thresholds": self.thresholds, "weights": self.weights, "share": self.share}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.thresholds, self.weights, self.share = state["thresholds"], state["weights"], state["share"]
+
+
+def soft_labels(probabilities: Tensor, thresholds: Tensor, softness: float) -> tuple[Tensor, Tensor]:
+    """Soft labels [B,C,H,W] of probabilities [B,C,H,W], and int64 [B,H,W], the likeliest class or 255.
+
+    CRST's LRENT (Zou et al., ICCV 2019) minimises sum_c y_c (log t_c - log p_c) + a sum_c y_c log y_c over the
+    simplex: y_c is proportional to (p_c / t_c)^(1/a) and the minimum is -a log sum_c (p_c / t_c)^(1/a). A pixel has a
+    label where that is below 0, the cost of none.
+
+    Args:
+        thresholds: [B,C], t.
+        softness: a.
+    """
+    scores = (probabilities.clamp(min=1e-8).log() - thresholds.clamp(min=1e-8).log()[..., None, None]) / softness
+    chosen = scores.logsumexp(1) > 0
+    return scores.softmax(1), scores.argmax(1).where(chosen, IGNORE)
+
+
+def _mean(values: Tensor, counts: Tensor) -> Tensor:
+    """Mean of [B,H,W] over positions bool [B,H,W]; 0 without any."""
+    return (values * counts).sum() / counts.sum().clamp(min=1)
+
+
+@METHODS.register(family="self-training", paper="Zou et al., ECCV 2018 (arXiv 1810.07911)")
+def cbst() -> SourceOnly:
+    """Class-balanced self-training: of each class the surest 20 % are labelled, 5 % more every round."""
+    return SourceOnly(regularizers=(PseudoLabels(ClassBalanced()),))
+
+
+@METHODS.register(family="self-training", paper="Zou et al., ICCV 2019 (arXiv 1908.09822)")
+def crst() -> SourceOnly:
+    """CBST with confidence regularised in the model: MRKLD, weight 0.1."""
+    return SourceOnly(regularizers=(PseudoLabels(ClassBalanced(), smoothing=0.1),))
+
+
+@METHODS.register(family="self-training", paper="Zou et al., ICCV 2019 (arXiv 1908.09822)")
+def crst_soft() -> SourceOnly:
+    """CBST with soft pseudo-labels: confidence regularised in the label (LRENT), softness 0.25."""
+    return SourceOnly(regularizers=(PseudoLabels(ClassBalanced(), softness=0.25),))
+
+
+@METHODS.register(family="self-training", paper="Mei et al., ECCV 2020 (arXiv 2008.12197)")
+def iast() -> Adversarial:
+    """Instance-adaptive self-training after an adversarial warm-up, with both of its regularisers."""
+    labels = PseudoLabels(InstanceAdaptive(), smoothing=0.1, entropy=3.0)
+    return Adversarial(discriminators=(OutputSpace(),), regularizers=(labels,))

@@ -1,0 +1,47 @@
+"""A copy of the segmentation network that never learns by itself: it is set to the network, or follows it."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Teacher(nn.Module):
+    """Always in `eval` mode and without gradients."""
+
+    steps: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Teacher":
+        return super().train(False)
+
+    @torch.no_grad()
+    def copy_from(self, network: nn.Module) -> None:
+        """Become the network."""
+        for mine, its in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
+            mine.copy_(its)
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module, momentum: float) -> None:
+        """Exponential moving average of the weights (Tarvainen & Valpola, NeurIPS 2017); buffers are copied.
+
+        Step i uses min(1 - 1/(i+1), momentum), so that the first steps forget the random start.
+        """
+        self.steps += 1
+        share = torch.clamp(1 / (self.steps + 1.0), min=1 - momentum)
+        mine, its = list(self.network.parameters()), [parameter.detach() for parameter in network.parameters()]
+        torch._foreach_add_(mine, torch._foreach_mul(torch._foreach_sub(its, mine), share))
+        for kept, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
+            kept.copy_(buffer)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """float32 [B,C,H,W] at the images' resolution."""
+        logits = self.network(images).logits.float()
+        return F.interpolate(logits, size=images.shape[2:], mode="bilinear").softmax(1)

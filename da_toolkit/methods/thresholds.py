@@ -1,0 +1,172 @@
+"""Confidence thresholds of pseudo-labels, from histograms: memory does not grow with the number of pixels."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from da_toolkit.data.labels import IGNORE
+from da_toolkit.errors import UserError
+
+BINS = 1000
+
+
+def confidence_histogram(probabilities: Tensor) -> Tensor:
+    """int64 [B,C,BINS]: pixels of each image decided for each class, by their probability 0..1; of [B,C,H,W]."""
+    highest, decided = probabilities.max(1)
+    bin_ = (highest.float() * BINS).long().clamp(max=BINS - 1)
+    batch, classes = probabilities.shape[:2]
+    image = torch.arange(batch, device=highest.device)[:, None, None]
+    place = (image * classes + decided) * BINS + bin_
+    counts = torch.zeros(batch * classes * BINS, dtype=torch.int64, device=highest.device)
+    flat = place.flatten()
+    return counts.scatter_add_(0, flat, torch.ones_like(flat)).view(batch, classes, BINS)
+
+
+def top_threshold(histogram: Tensor, share: Tensor | float) -> Tensor:
+    """float32 [...]: the lower edge of the bin that holds the pixel at `share` 0..1 of each row's pixels, the surest
+    first; `histogram` int64 [...,BINS]. A row without pixels gives the highest edge."""
+    from_top = histogram.flip(-1).cumsum(-1)
+    wanted = from_top[..., -1:] * torch.as_tensor(share, device=histogram.device)[..., None]
+    reached = (from_top < wanted).sum(-1)  # bins above the one in which the share is full
+    empty = from_top[..., -1] == 0
+    return ((BINS - 1 - reached.clamp(max=BINS - 1)) / BINS).where(~empty, (BINS - 1) / BINS).float()
+
+
+class ThresholdPass:
+    """Watches one pass over the target images and ends with thresholds."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.pixels = torch.zeros((), dtype=torch.int64, device=device)
+        self.num_classes = num_classes
+
+    def see(self, index: Tensor, probabilities: Tensor) -> None:
+        """Images `index` [B], their probabilities [B,C,H,W]. Never waits for the device."""
+        raise NotImplementedError
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Thresholds float32 [N,C] of every image, or [1,C] of all; and the labelled pixels of each class, [C]."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Decides which target pixels get a label."""
+
+    def start(self, num_classes: int, round: int, images: int, device: torch.device) -> ThresholdPass:
+        """A new pass in round 1, 2, ... over `images` images."""
+        raise NotImplementedError
+
+    def labels(self, probabilities: Tensor, thresholds: Tensor) -> Tensor:
+        """int64 [B,H,W], 255 = none, of probabilities [B,C,H,W] and thresholds [B,C]."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ClassBalanced(Thresholds):
+    """The surest share of the pixels decided for each class (CBST; Zou et al., ECCV 2018).
+
+    A pixel's label is the class with the highest p / threshold, if that exceeds 1.
+    """
+
+    portion: float = 0.2
+    """Share 0..1 in the first round."""
+    growth: float = 0.05
+    """Added every round."""
+    limit: float = 0.5
+    """The share never exceeds this."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.portion <= self.limit <= 1 or self.growth < 0:
+            raise UserError(
+                f"thresholds: 0 < portion <= limit <= 1 and growth >= 0 are needed, got portion {self.portion}, "
+                f"growth {self.growth}, limit {self.limit}."
+            )
+
+    def share(self, round: int) -> float:
+        """Of round 1, 2, ..."""
+        return min(self.limit, self.portion + self.growth * (round - 1))
+
+    def start(self, num_classes: int, round: int, images: int, device: torch.device) -> ThresholdPass:
+        return _DomainPass(num_classes, self.share(round), device)
+
+    def labels(self, probabilities: Tensor, thresholds: Tensor) -> Tensor:
+        best, label = (probabilities / thresholds.clamp(min=1 / BINS)[..., None, None]).max(1)
+        return label.where(best > 1, IGNORE)
+
+
+class _DomainPass(ThresholdPass):
+    """One histogram of all images."""
+
+    def __init__(self, num_classes: int, share: float, device: torch.device) -> None:
+        super().__init__(num_classes, device)
+        self.share = share
+        self.histogram = torch.zeros(num_classes, BINS, dtype=torch.int64, device=device)
+
+    def see(self, index: Tensor, probabilities: Tensor) -> None:
+        found = confidence_histogram(probabilities).sum(0)
+        self.histogram += found
+        self.pixels += found.sum()
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        edges = torch.arange(BINS, device=self.histogram.device) / BINS
+        thresholds = top_threshold(self.histogram, self.share)
+        labelled = (self.histogram * (edges >= thresholds[:, None])).sum(1)
+        return thresholds[None], labelled
+
+
+@dataclass(frozen=True)
+class InstanceAdaptive(Thresholds):
+    """Thresholds that follow each image (IAST; Mei et al., ECCV 2020).
+
+    Over the images of a pass, t <- beta t + (1 - beta) s, where s is the probability of the image's pixel at the share
+    alpha t^gamma of those decided for the class, the surest first. Classes an image lacks keep their t.
+    """
+
+    alpha: float = 0.2
+    """Largest share 0..1 of an image's pixels of a class."""
+    beta: float = 0.9
+    """Momentum 0..1 of the thresholds."""
+    gamma: float = 8.0
+    """How much harder it is for classes with low thresholds."""
+    first: float = 0.9
+    """The thresholds before the first image, 0..1."""
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta", "first"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"thresholds.{name} lies in 0..1, got {getattr(self, name)}.")
+
+    def start(self, num_classes: int, round: int, images: int, device: torch.device) -> ThresholdPass:
+        return _InstancePass(self, num_classes, images, device)
+
+    def labels(self, probabilities: Tensor, thresholds: Tensor) -> Tensor:
+        best, label = probabilities.max(1)
+        needed = thresholds.gather(1, label.flatten(1)).view_as(best)
+        return label.where(best >= needed, IGNORE)
+
+
+class _InstancePass(ThresholdPass):
+    """Thresholds of every image, [N,C]."""
+
+    def __init__(self, settings: InstanceAdaptive, num_classes: int, images: int, device: torch.device) -> None:
+        super().__init__(num_classes, device)
+        self.settings = settings
+        self.current = torch.full((num_classes,), settings.first, device=device)
+        self.thresholds = self.current.repeat(images, 1)
+        self.labelled = torch.zeros(num_classes, dtype=torch.int64, device=device)
+
+    def see(self, index: Tensor, probabilities: Tensor) -> None:
+        settings = self.settings
+        edges = torch.arange(BINS, device=index.device) / BINS
+        for place, histogram in zip(index, confidence_histogram(probabilities), strict=True):
+            share = settings.alpha * self.current.pow(settings.gamma)
+            own = top_threshold(histogram, share)
+            moved = settings.beta * self.current + (1 - settings.beta) * own
+            self.current = moved.where(histogram.sum(1) > 0, self.current)
+            self.thresholds.index_copy_(0, place[None], self.current[None])
+            self.labelled += (histogram * (edges >= self.current[:, None])).sum(1)
+            self.pixels += histogram.sum()
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        return self.thresholds, self.labelled
