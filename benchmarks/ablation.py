@@ -6,13 +6,17 @@ Rows are overrides of one recipe: the weights of some of RPT's constraints set t
 warm-up, in which RPT is silent and all rows are the same; each goes on from its checkpoint. Resumable run by run.
 
 Target labels are read after training only, to tell how pure regions and clusters are and how often a frozen label is
-right. Thresholds are RPT's defaults, fixed before any run.
+right. The one exception says so: in the oracle's row the selected regions carry their true label, which tells what
+wrong labels cost. Thresholds are RPT's defaults, fixed before any run.
 """
 
 import argparse
 import dataclasses
+import re
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,9 @@ from rich.progress import track
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError, exits_cleanly
+from da_toolkit.methods.supervised import weights_of
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe
+from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_pixels
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from da_toolkit.training.provenance import write_json
@@ -40,7 +46,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "SL": ("logic",),
     "PC + CC": ("patch", "cluster"),
     "all": PARTS,
+    "PC, true labels (oracle)": ("patch",),
 }
+ORACLE = "PC, true labels (oracle)"
 BASES = {"adv_rpt_camvid": tuple(ROWS), "rpt_camvid": ("none", "all"), "target_bn_rpt_camvid": ("none", "all")}
 
 
@@ -82,13 +90,14 @@ def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
     whole = load_recipe(find_recipe(base))
     recipe = with_parts(whole, ROWS[row])
     name = Path(base).stem
-    session = Session(f"{name}_{row.replace(' + ', '_').lower()}", recipe, runtime)
+    session = Session(f"{name}_{re.sub('[^a-z]+', '_', row.lower()).strip('_')}", recipe, runtime)
     if not session.checkpoint.exists() and not (session.folder / "result.json").exists():
         warm = runtime.runs / "warm_up" / f"{name}_{runtime.seed}.pt"
         save_checkpoint(session.checkpoint, warm_up(Session(name, whole, runtime), warm))
         write_json(session.folder / "recipe.json", recipe.to_json())
-    result = run_one(session.name, recipe, runtime)
     trainer, _ = session.build()
+    with true_labels(trainer) if row == ORACLE else nullcontext():
+        result = run_one(session.name, recipe, runtime)
     trainer.load_state(load_checkpoint(session.checkpoint, trainer.fabric.device))
     return result | {"base": base, "row": row, "diagnosis": diagnosis(trainer)}
 
@@ -99,13 +108,8 @@ def diagnosis(trainer: Trainer) -> dict[str, float]:
     term = trainer.terms[-1]
     if not isinstance(term, RPTTerm) or term.rows is None or trainer.regions is None:
         return {}
-    data, size, classes = trainer.target, trainer.recipe.target.size, term.num_classes
-    truth = np.zeros((term.rows.total, classes), dtype=np.int64)  # labelled pixels of each class in each region
-    for index in range(len(data)):
-        label = cv2.resize(data.label(index), size[::-1], interpolation=cv2.INTER_NEAREST)
-        rows = trainer.regions(data.image(index)) + int(term.rows.offsets[index])
-        known = label != IGNORE
-        np.add.at(truth, (rows[known], label[known]), 1)
+    truth = region_truth(trainer, term.rows)
+    classes = term.num_classes
     found = {"region_purity": _purity(truth)}
     if term.assignment is not None:
         clusters = np.zeros((int(term.assignment.max()) + 1, classes), dtype=np.int64)
@@ -118,6 +122,39 @@ def diagnosis(trainer: Trainer) -> dict[str, float]:
         right = truth[chosen, frozen[chosen]].sum()
         found[f"{name}_precision"] = 100 * right / max(1, truth[chosen].sum())
     return {name: float(value) for name, value in found.items()}
+
+
+def region_truth(trainer: Trainer, rows: RegionRows) -> np.ndarray:
+    """int64 [regions, classes]: labelled pixels of each class in each region, from the held-back labels."""
+    data, size = trainer.target, trainer.recipe.target.size
+    truth = np.zeros((rows.total, len(data.label_space)), dtype=np.int64)
+    for index in range(len(data)):
+        label = cv2.resize(data.label(index), size[::-1], interpolation=cv2.INTER_NEAREST)
+        place = trainer.regions(data.image(index)) + int(rows.offsets[index])
+        known = label != IGNORE
+        np.add.at(truth, (place[known], label[known]), 1)
+    return truth
+
+
+@contextmanager
+def true_labels(trainer: Trainer) -> Iterator[None]:
+    """RPT freezes, in the regions that it selects, the commonest true label. An oracle, for diagnosis."""
+    counts, _ = trainer.regions.survey(trainer.target)
+    truth = torch.from_numpy(region_truth(trainer, RegionRows(counts, torch.device("cpu"))))
+    right = torch.where(truth.sum(1) > 0, truth.argmax(1), IGNORE).byte()
+    freeze = RPTTerm._freeze
+
+    def corrected(term: RPTTerm, table: RegionTable) -> None:
+        freeze(term, table)
+        for name, labels in term.labels.items():
+            labels[:-1] = torch.where(labels[:-1] != IGNORE, right, IGNORE)
+            term.weights[name] = weights_of(selected_pixels(table, labels), term.context.class_balance)
+
+    RPTTerm._freeze = corrected
+    try:
+        yield
+    finally:
+        RPTTerm._freeze = freeze
 
 
 def _purity(counts: np.ndarray) -> float:

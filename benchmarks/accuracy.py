@@ -8,6 +8,7 @@ A run whose folder holds a `result.json` is not run again; a half-done one is re
 
 import argparse
 import dataclasses
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,15 @@ def run_one(name: str, recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
 
 
 def keep(file: Path, result: dict[str, Any], key: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Put a result among those in `file`, in the place of an older one with the same key; all of them."""
-    known = json.loads(file.read_text()) if file.exists() else []
-    others = [old for old in known if any(old[name] != result[name] for name in key)]
-    write_json(file, [*others, result])
+    """Put a result among those in `file`, in the place of an older one with the same key; all of them.
+
+    Several processes may do so at once.
+    """
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = json.loads(file.read_text()) if file.exists() else []
+        others = [old for old in known if any(old[name] != result[name] for name in key)]
+        write_json(file, [*others, result])
     return [*others, result]
 
 

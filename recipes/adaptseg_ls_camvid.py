@@ -1,4 +1,4 @@
-"""AdaptSegNet, single level, least-squares objective, CARLA -> CamVid."""
+"""AdaptSegNet with the least-squares objective, single level, CARLA -> CamVid."""
 
 from da_toolkit.data import CamVid, Carla
 from da_toolkit.data.transforms import Augmentation

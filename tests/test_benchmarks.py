@@ -44,6 +44,16 @@ recipe = Recipe(
 """
 
 
+def test_the_oracle_row_freezes_true_labels_in_the_same_regions(tmp_path):
+    file = tmp_path / "tiny.py"
+    file.write_text(RECIPE)
+    runtime = Runtime(runs=tmp_path, workers=0, tracking="none")
+    ours, oracle = (ablation.run_row(str(file), row, runtime)["diagnosis"] for row in ("PC", ablation.ORACLE))
+    assert oracle["patch_share"] == ours["patch_share"]
+    assert oracle["patch_precision"] == pytest.approx(oracle["region_purity"])
+    assert oracle["patch_precision"] > ours["patch_precision"] + 10
+
+
 @pytest.mark.parametrize("row", ["none", "PC", "all"])
 def test_a_row_that_goes_on_from_the_shared_warm_up_is_the_whole_run(row, tmp_path):
     file = tmp_path / "tiny.py"

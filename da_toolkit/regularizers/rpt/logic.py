@@ -180,7 +180,9 @@ def logic_plausibility(settings: SpatialLogic, model: LogicModel, probabilities:
 
 
 def logic_loss(settings: SpatialLogic, model: LogicModel, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss of the illogical positions of a prediction, and which they are.
+    """Loss of the illogical positions of a prediction, averaged over all positions, and which they are.
+
+    Averaged over the illogical ones alone, the few left would each pull harder the fewer they are.
 
     Args:
         probabilities: [B,C,H,W]; a position is a cell of `settings.cell` pixels a side with its mean probabilities.
@@ -194,7 +196,7 @@ def logic_loss(settings: SpatialLogic, model: LogicModel, probabilities: Tensor)
     own = mean.gather(1, decided[:, None])[:, 0]
     complement = settings.penalty == "complement"
     each = -(1 - own).clamp(min=_SMALLEST).log() if complement else own.clamp(min=_SMALLEST).log()
-    return (each * illogical).sum() / illogical.sum().clamp(min=1), illogical
+    return (each * illogical).mean(), illogical
 
 
 def source_columns(

@@ -1,0 +1,26 @@
+"""DAFormer's training on the light network, CARLA -> CamVid."""
+
+from da_toolkit.data import CamVid, Carla
+from da_toolkit.data.rare_classes import RareClasses
+from da_toolkit.data.transforms import Augmentation
+from da_toolkit.evaluation.inference import Evaluation
+from da_toolkit.methods import FeatureDistance, MeanTeacher, SourceOnly
+from da_toolkit.models.deeplab import LightDeepLabV3Plus
+from da_toolkit.recipe import Recipe, Schedule, Stage
+from da_toolkit.training.optim import AdamW, LearningRate
+
+recipe = Recipe(
+    source=Carla(size=(298, 480)),
+    target=CamVid(size=(360, 480)),
+    model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
+    # The teacher keeps DACS's momentum of 0.99: 0.999 remembers as long as this whole run.
+    method=SourceOnly(regularizers=(MeanTeacher(), FeatureDistance()), class_balance=0.5),
+    schedule=Schedule((Stage("train", steps=1_000),)),
+    optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
+    learning_rate=LearningRate("poly", power=0.9, warmup=20),
+    batch_size=2,
+    source_augmentation=Augmentation(scale=(0.65, 1.4), flip=True, color=0.8, blur=0.4, crop=(192, 256)),
+    target_augmentation=Augmentation(scale=(0.55, 1.2), flip=True, crop=(192, 256)),
+    rare_classes=RareClasses(),
+    evaluation=Evaluation(size=(240, 320)),
+)
