@@ -76,7 +76,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_network(first.run, recipe).to(device).to(memory_format=torch.channels_last)
     data = recipe.target.build(command.split, command.data_root)
-    confusion = evaluate(model, data, command.evaluation, recipe.target.size, device)
+    confusion = evaluate(model, data, command.evaluation, recipe.target.size, device).sum(0)
     scores = {p.name: score(confusion, p).to_json() for p in protocols_for(data.label_space)}
     for protocol in scores:
         rows = summarize([{**result, "scores": scores}], protocol)

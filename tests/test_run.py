@@ -15,7 +15,7 @@ from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
 from da_toolkit.training.checkpoint import save_checkpoint
 from da_toolkit.training.session import Runtime, Session
 
-QUICK = ["--demo", "--workers", "0", "--tracking", "none", "--evaluation.images", "3"]
+QUICK = ["--demo", "--workers", "0", "--tracking", "none", "--evaluation.images", "3", "--evaluation.validators", "2"]
 
 
 def call(monkeypatch, module, *words):

@@ -33,7 +33,7 @@ class EpochSampler(Sampler[list[Place]]):
         position = self.start * whole
         epoch = -1
         while True:
-            batch = []
+            batch: list[Place] = []
             for offset in range(position, position + whole):
                 if offset // self.length != epoch:
                     epoch = offset // self.length

@@ -51,7 +51,7 @@ def _shares(data: DomainData, classes: int, index: int) -> np.ndarray:
     return (counts / label.size).astype(np.float32)
 
 
-class RareClassSampler(Sampler[list[tuple[int, int, int]]]):
+class RareClassSampler(Sampler[list[tuple[int, ...]]]):
     """Endless batches of places (draw, index, class). Draw n depends on (seed, n) alone, so nothing is replayed.
 
     Ranks are dealt places as `EpochSampler` deals them.
@@ -71,14 +71,14 @@ class RareClassSampler(Sampler[list[tuple[int, int, int]]]):
         self.images = [np.flatnonzero(column >= max(settings.least, 1e-12)) for column in shares.T]
         self.batch_size, self.seed, self.start, self.rank, self.world = batch_size, seed, start, rank, world
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         whole = self.batch_size * self.world
         position = self.start * whole
         while True:
             yield [self._place(draw) for draw in range(position, position + whole)][self.rank :: self.world]
             position += whole
 
-    def _place(self, draw: int) -> tuple[int, int, int]:
+    def _place(self, draw: int) -> tuple[int, ...]:
         random = np.random.default_rng((self.seed, draw))
         wanted = int(random.choice(len(self.probabilities), p=self.probabilities))
         return draw, int(random.choice(self.images[wanted])), wanted

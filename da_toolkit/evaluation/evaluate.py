@@ -13,7 +13,7 @@ from da_toolkit.data.domain import DomainData
 from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Evaluation, predict
-from da_toolkit.evaluation.metrics import ConfusionMatrix
+from da_toolkit.evaluation.metrics import image_confusions
 from da_toolkit.models.segmenter import Segmenter
 
 # Threads that read and resize the next images while the network works; OpenCV and PIL drop the GIL.
@@ -33,7 +33,7 @@ def evaluate(
     reduce: Callable[[Tensor], Tensor] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Confusion matrix int64 [C,C] of the split on the device, rows = label, columns = prediction.
+    """Confusion matrices int64 [N,C,C] of the split's images on the device, rows = label, columns = prediction.
 
     Every module's training mode is left as it was. Each image is scored once, whatever the number of ranks.
 
@@ -58,18 +58,21 @@ def evaluate(
             f"labelled in {data.label_space.name} with {len(data.label_space)}. Set the domain's `labels` "
             "to the label space that the network was trained in."
         )
-    indices = range(len(data))[: settings.images][rank::world]
-    confusion = ConfusionMatrix(len(data.label_space), device)
+    scored = range(len(data))[: settings.images]
+    indices = scored[rank::world]
+    counts = torch.zeros(len(scored), model.num_classes, model.num_classes, dtype=torch.int64, device=device)
+    own = counts[rank::world]
     done = 0
     with evaluating(model):
         for images, labels in _batches(data, indices, settings.size or size, settings.batch_size):
             with autocast():
                 classes = predict(model, to_input(images, device), settings, labels.shape[1:])
-            confusion.update(classes, torch.from_numpy(labels).to(device))
+            labelled = torch.from_numpy(labels).to(device)
+            own[done : done + len(images)] = image_confusions(classes, labelled, model.num_classes)
             done += len(images)
             if progress is not None:
                 progress(done, len(indices))
-    return confusion.total(reduce)
+    return counts if reduce is None else reduce(counts)
 
 
 @contextmanager

@@ -32,9 +32,12 @@ class Evaluation:
     """Steps between evaluations while training; 0 = only at the end."""
     images: int | None = None
     """Score only the first images; by default all."""
+    validators: int = 50
+    """Unlabelled target training images (and as many source ones) on which each evaluation also computes the scores
+    that need no target labels; 0 = none."""
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("every", 0), ("images", 1)):
+        for name, least in (("batch_size", 1), ("every", 0), ("images", 1), ("validators", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"evaluation.{name} must be at least {least}, got {value}.")

@@ -1,50 +1,28 @@
 """Confusion matrices counted on the device, and the scores read from them."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
 
-class ConfusionMatrix:
-    """Pixel counts by (label, prediction), added up without the host ever waiting for the device.
+def image_confusions(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
+    """Pixel counts of each image by (label, prediction): int64 [B,C,C]. Never waits for the device.
 
     Args:
-        num_classes: C.
-        device: where predictions and labels are.
+        prediction: integers [B,...] in 0..C-1, as an argmax over C logits gives them.
+        label: integers of the same shape; 255 and every other id outside 0..C-1 are left out.
+
+    Raises:
+        ValueError: the shapes differ.
     """
-
-    def __init__(self, num_classes: int, device: torch.device | str | None = None) -> None:
-        self.num_classes = num_classes
-        # One bin more than pairs: ignored pixels fall there, so their number is never needed on the host.
-        self._bins = torch.zeros(num_classes * num_classes + 1, dtype=torch.int64, device=device)
-
-    def update(self, prediction: Tensor, label: Tensor) -> None:
-        """Count pixels.
-
-        Args:
-            prediction: integers [...] in 0..C-1, as an argmax over C logits gives them.
-            label: integers of the same shape; 255 and every other id outside 0..C-1 are left out.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
-        if prediction.shape != label.shape:
-            raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape")
-        label = label.flatten().long()
-        counted = (label >= 0) & (label < self.num_classes)
-        bins = torch.where(counted, label * self.num_classes + prediction.flatten(), len(self._bins) - 1)
-        self._bins.scatter_add_(0, bins, torch.ones_like(bins))
-
-    def total(self, reduce: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """int64 [C,C] on the device, rows = label, columns = prediction.
-
-        Args:
-            reduce: sums a tensor over all ranks; by default there is one.
-        """
-        counts = self._bins[:-1].view(self.num_classes, self.num_classes).clone()
-        return counts if reduce is None else reduce(counts)
+    if prediction.shape != label.shape:
+        raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape")
+    label, prediction = label.flatten(1).long(), prediction.flatten(1).long()
+    pairs = num_classes * num_classes
+    # One bin more than pairs: ignored pixels fall there, so their number is never needed on the host.
+    bins = torch.where((label >= 0) & (label < num_classes), label * num_classes + prediction, pairs)
+    counts = torch.zeros(len(label), pairs + 1, dtype=torch.int64, device=label.device)
+    return counts.scatter_add_(1, bins, torch.ones_like(bins))[:, :-1].reshape(-1, num_classes, num_classes)
 
 
 def iou(confusion: Tensor) -> np.ndarray:

@@ -1,5 +1,6 @@
 """ImageNet feature distance: the backbone should not forget what ImageNet taught it about things."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,10 +52,10 @@ class FeatureDistanceTerm(Term):
         return {"feature_distance": self.settings.weight * feature_distance(view.features.float(), wanted, counts)}
 
 
-def class_shares(label: Tensor, num_classes: int, size: torch.Size | tuple[int, int]) -> Tensor:
+def class_shares(label: Tensor, num_classes: int, size: Sequence[int]) -> Tensor:
     """float32 [B,C,*size]: the share of each position's pixels that are of each class; label int64 [B,H,W]."""
     known = F.one_hot(label.where(label != IGNORE, num_classes), num_classes + 1)[..., :-1]
-    return F.adaptive_avg_pool2d(known.permute(0, 3, 1, 2).float(), tuple(size))
+    return F.adaptive_avg_pool2d(known.permute(0, 3, 1, 2).float(), (size[0], size[1]))
 
 
 def feature_distance(features: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:

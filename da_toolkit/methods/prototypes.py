@@ -82,7 +82,9 @@ class PrototypeTerm(Term):
         counts = sums.new_zeros(len(sums))
 
         def see(view: View) -> None:
-            label = F.adaptive_avg_pool2d(view.probabilities(), view.features.shape[2:]).argmax(1)
+            label = F.adaptive_avg_pool2d(
+                view.probabilities(), (view.features.shape[2], view.features.shape[3])
+            ).argmax(1)
             found, number = class_sums(view.features.float(), label, len(sums))
             sums.add_(found)
             counts.add_(number)

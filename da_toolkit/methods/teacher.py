@@ -10,12 +10,10 @@ from torch.nn import functional as F
 class Teacher(nn.Module):
     """Always in `eval` mode and without gradients."""
 
-    steps: Tensor
-
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(False)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.steps = 0
         self.eval()
 
     def train(self, mode: bool = True) -> "Teacher":
@@ -34,9 +32,9 @@ class Teacher(nn.Module):
         Step i uses min(1 - 1/(i+1), momentum), so that the first steps forget the random start.
         """
         self.steps += 1
-        share = torch.clamp(1 / (self.steps + 1.0), min=1 - momentum)
-        mine, its = list(self.network.parameters()), [parameter.detach() for parameter in network.parameters()]
-        torch._foreach_add_(mine, torch._foreach_mul(torch._foreach_sub(its, mine), share))
+        share = 1 - min(1 - 1 / (self.steps + 1), momentum)
+        mine: list[Tensor] = list(self.network.parameters())
+        torch._foreach_lerp_(mine, [parameter.detach() for parameter in network.parameters()], share)
         for kept, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
             kept.copy_(buffer)
 
@@ -45,3 +43,9 @@ class Teacher(nn.Module):
         """float32 [B,C,H,W] at the images' resolution."""
         logits = self.network(images).logits.float()
         return F.interpolate(logits, size=images.shape[2:], mode="bilinear").softmax(1)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.steps = state["steps"]

@@ -97,3 +97,14 @@ def save_png(path: Path, picture: np.ndarray) -> None:
     """Write a uint8 RGB picture [H,W,3], making its folder. Raises OSError if the file cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path, format="PNG")
+
+
+def save_predictions(
+    folder: Path, images: list[np.ndarray], columns: dict[str, list[np.ndarray]], space: LabelSpace
+) -> None:
+    """Write NUMBER_image.jpg and, for each column of train ids [H,W], NUMBER_COLUMN.png in the classes' colours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{number}_image.jpg", quality=90)
+        for title, labels in columns.items():
+            save_png(folder / f"{number}_{title}.png", space.colorize(labels[number]))

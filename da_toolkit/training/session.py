@@ -17,9 +17,10 @@ from da_toolkit.errors import UserError
 from da_toolkit.evaluation.evaluate import evaluate, evaluating, to_input
 from da_toolkit.evaluation.inference import predict
 from da_toolkit.evaluation.protocols import protocols_for, score
+from da_toolkit.evaluation.validators import Validators
 from da_toolkit.models.segmenter import Segmenter
 from da_toolkit.recipe import Recipe, flatten
-from da_toolkit.report.figures import prediction_grid, save_png
+from da_toolkit.report.figures import prediction_grid, save_png, save_predictions
 from da_toolkit.training.checkpoint import load_checkpoint, save_checkpoint
 from da_toolkit.training.progress import TrainingProgress, make_progress
 from da_toolkit.training.provenance import environment, peak_memory_mb, write_json
@@ -173,15 +174,26 @@ class _Log:
         self.started = time.perf_counter()
         self.last: dict[str, Any] = {}
         self.best: dict[str, Any] | None = None
+        self.evaluations: list[dict[str, Any]] = []
+        self.validators = make_validators(session, trainer)
 
     def state(self) -> dict[str, Any]:
         """What a resumed run's log goes on from."""
-        return {"seconds": self.seconds(), "last": self.last, "best": self.best, "metrics_bytes": self.file.size()}
+        return {
+            "seconds": self.seconds(),
+            "last": self.last,
+            "best": self.best,
+            "evaluations": self.evaluations,
+            "validators": self.validators.state_dict() if self.validators else None,
+            "metrics_bytes": self.file.size(),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`; what was written after it is cut off, for those steps come again."""
         self.started = time.perf_counter() - state["seconds"]
-        self.last, self.best = state["last"], state["best"]
+        self.last, self.best, self.evaluations = state["last"], state["best"], state["evaluations"]
+        if self.validators:
+            self.validators.load_state_dict(state["validators"])
         if self.main:
             self.file.cut(state["metrics_bytes"])
 
@@ -201,6 +213,8 @@ class _Log:
     def after_step(self, step: int) -> None:
         self.progress.advance(step)
         recipe, total = self.session.recipe, self.session.recipe.schedule.steps
+        if self.validators:
+            self.validators.follow(self.trainer.model)
         every = recipe.evaluation.every
         if step == total:
             self.evaluate(step)
@@ -218,7 +232,7 @@ class _Log:
         trainer, recipe = self.trainer, self.session.recipe
         fabric = trainer.fabric
         trainer.prepare_evaluation()
-        confusion = evaluate(
+        confusions = evaluate(
             trainer.model,
             self.val,
             recipe.evaluation,
@@ -229,15 +243,19 @@ class _Log:
             fabric.world_size,
             self._sum,
         )
-        scores = {p.name: score(confusion, p) for p in protocols_for(self.val.label_space)}
+        scores = {p.name: score(confusions.sum(0), p) for p in protocols_for(self.val.label_space)}
         main_protocol = next(iter(scores))
         miou = scores[main_protocol].miou
         self.last = {name: value.to_json() for name, value in scores.items()}
         highest = self.best[main_protocol]["miou"] if self.best else None
         if highest is None or miou > highest:
             self.best = {"step": step, **self.last}
+        found = self.validators.scores(trainer.model, fabric.device, trainer.autocast) if self.validators else {}
+        self.evaluations.append({"step": step, "scores": self.last, "validators": found})
         if self.main:
-            self._write({f"miou_{name}": value.miou for name, value in scores.items()}, step)
+            mious = {f"miou_{name}": value.miou for name, value in scores.items()}
+            self._write(mious | {f"validator_{name}": value for name, value in found.items()}, step)
+            self.keep_confusions(confusions)
             per_class = scores[main_protocol].per_class
             self.tracker.table("per_class", {"class": list(per_class), "iou": list(per_class.values())})
             self.picture(step)
@@ -255,6 +273,13 @@ class _Log:
         columns = {"prediction": predictions, "label": [val.label(index) for index in indices]}
         grid = prediction_grid(images, columns, val.label_space)
         save_png(self.session.folder / "pictures" / f"step_{step:06d}.png", grid)
+        save_predictions(self.session.folder / "predictions", images, columns, val.label_space)
+
+    def keep_confusions(self, confusions: torch.Tensor) -> None:
+        """Pixel counts of every validation image, from which `compare` draws its intervals."""
+        keys = [self.val.key(index) for index in range(len(confusions))]
+        self.session.folder.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(self.session.folder / "confusions.npz", counts=confusions.cpu().numpy(), keys=keys)
 
     def frozen(self, stage: str) -> None:
         """Tell what terms know as a stage begins, and keep the pictures they show of it."""
@@ -275,12 +300,25 @@ class _Log:
             "steps": recipe.schedule.steps,
             "scores": self.last,
             "oracle_choice_on_target_labels": self.best,
+            "evaluations": self.evaluations,
             "seconds": self.seconds(),
             "peak_memory_mb": peak_memory_mb(device),
             "precision": session.runtime.precision,
             "reported": recipe.to_json()["reported"],
             **environment(device),
         }
+
+
+def make_validators(session: Session, trainer: Trainer) -> Validators | None:
+    """The label-free scores that the recipe asks for."""
+    recipe = session.recipe
+    if not recipe.evaluation.validators:
+        return None
+    sizes = recipe.source.size, recipe.evaluation_size
+    made = Validators(
+        trainer.model, trainer.source, trainer.target, sizes, recipe.evaluation.validators, session.runtime.seed
+    )
+    return made.to(trainer.fabric.device)
 
 
 def check_same(file: Path, recipe: Recipe) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.domain import DomainData
-from da_toolkit.data.loader import EpochSampler, Samples, load_batches
+from da_toolkit.data.loader import EpochSampler, Place, Samples, load_batches
 from da_toolkit.data.rare_classes import RareClassSampler, image_class_shares
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.methods.term import BuildContext, Term
@@ -266,7 +266,9 @@ class Trainer:
         samples = Samples(self.target, self.recipe.evaluation_size, Augmentation(), False, 0, self.regions)
         size = max(self.recipe.batch_size, 4)
         order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()
-        places = [[(0, index) for index in order[start : start + size]] for start in range(0, len(order), size)]
+        places: list[list[Place]] = [
+            [(0, index) for index in order[start : start + size]] for start in range(0, len(order), size)
+        ]
         for batch in load_batches(samples, places, self.workers):
             yield batch.to(self.fabric.device, channels_last=True)
 

@@ -1,0 +1,132 @@
+"""The mean teacher against its formulas written plainly."""
+
+import copy
+
+import pytest
+import torch
+from tester import step_of
+
+from da_toolkit.errors import UserError
+from da_toolkit.methods import ClassMix, Masking, MeanTeacher, Oracle, SourceOnly
+from da_toolkit.methods.mean_teacher import pseudo_labels, weighted_loss
+from da_toolkit.methods.teacher import Teacher
+
+
+def make(tiny_trainer, **settings):
+    return tiny_trainer(SourceOnly(regularizers=(MeanTeacher(**settings),)))
+
+
+def test_the_teacher_is_the_moving_average(tiny_trainer):
+    """theta' <- m theta' + (1 - m) theta with m = min(1 - 1/(i+1), momentum), parameter by parameter."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    teacher = Teacher(network)
+    expected = {name: value.clone() for name, value in network.named_parameters()}
+    for step in range(1, 15):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+            network[1].running_mean.add_(1.0)
+        teacher.follow(network, 0.9)
+        momentum = min(1 - 1 / (step + 1), 0.9)
+        for name, value in network.named_parameters():
+            expected[name] = momentum * expected[name] + (1 - momentum) * value.detach()
+    for name, value in teacher.network.named_parameters():
+        torch.testing.assert_close(value, expected[name])
+        assert not value.requires_grad
+    assert torch.equal(teacher.network[1].running_mean, network[1].running_mean)
+    teacher.train()
+    assert not teacher.network.training and not teacher.network[1].training
+
+
+def test_labels_count_as_much_as_their_image_is_sure():
+    probabilities = torch.randn(3, 4, 8, 6, generator=torch.Generator().manual_seed(0)).mul(4).softmax(1)
+    settings = MeanTeacher(threshold=0.8, ignore_top=2, ignore_bottom=1)
+    label, sure = pseudo_labels(probabilities, settings)
+    for image in range(3):
+        share = sum(float(probabilities[image, :, h, w].max()) > 0.8 for h in range(8) for w in range(6)) / 48
+        assert 0 < share < 1
+        for h in range(8):
+            expected = share if 2 <= h < 7 else 0.0
+            assert sure[image, h].tolist() == pytest.approx([expected] * 6)
+    assert torch.equal(label, probabilities.argmax(1))
+
+
+def test_the_weighted_loss_equals_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 5, generator=generator)
+    label = torch.randint(0, 3, (2, 4, 5), generator=generator)
+    label[0, 0] = 255
+    weights, classes = torch.rand(2, 4, 5, generator=generator), torch.tensor([0.5, 1.0, 2.0])
+    total = 0.0
+    for b in range(2):
+        for h in range(4):
+            for w in range(5):
+                if label[b, h, w] != 255:
+                    c = int(label[b, h, w])
+                    total -= float(logits[b, :, h, w].log_softmax(0)[c]) * float(classes[c]) * float(weights[b, h, w])
+    assert weighted_loss(logits, label, weights, classes).item() == pytest.approx(total / 40, rel=1e-5)
+
+
+def test_the_mixed_loss_equals_the_papers(tiny_trainer):
+    """With no colour change: source pixels and labels where pasted, the teacher's elsewhere."""
+    trainer = make(tiny_trainer, threshold=0.2, mix=ClassMix(weight=0.5, jitter=0, blur=0))
+    trainer.model.eval()
+    term, step = trainer.terms[1], step_of(trainer)
+    with torch.no_grad():
+        for parameter in term.teacher.network.parameters():
+            parameter.mul_(1.1)  # so that teacher and student differ
+    torch.manual_seed(3)
+    found = term.losses(step)["mix"]
+    torch.manual_seed(3)
+    scores = torch.rand(2, 19)
+    source, target = step.source.batch, step.target.batch
+    probabilities = term.teacher.probabilities(target.image)
+    total = []
+    for image in range(2):
+        present = source.label[image].unique().tolist()
+        taken = sorted(present, key=lambda c: float(scores[image, c]))[: (len(present) + 1) // 2]
+        pasted = torch.stack([source.label[image] == c for c in taken]).any(0)
+        mixed = torch.where(pasted, source.image[image], target.image[image])
+        highest, label = probabilities[image].max(0)
+        label = torch.where(pasted, source.label[image], label)
+        weight = torch.where(pasted, 1.0, (highest > 0.2).float().mean())
+        logits = torch.nn.functional.interpolate(trainer.model(mixed[None]).logits, size=(64, 96), mode="bilinear")
+        total.append((torch.nn.functional.cross_entropy(logits, label[None], reduction="none")[0] * weight).mean())
+    torch.testing.assert_close(found, 0.5 * (total[0] + total[1]) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_the_masked_loss_shows_the_network_less_than_the_teacher(tiny_trainer):
+    parts = {"mix": ClassMix(weight=0.0), "masking": Masking(weight=2.0, block=16, ratio=0.5, jitter=0, blur=0)}
+    trainer = make(tiny_trainer, threshold=0.1, **parts)
+    trainer.model.eval()
+    term, step = trainer.terms[1], step_of(trainer)
+    torch.manual_seed(5)
+    found = term.losses(step)
+    assert set(found) == {"masked"}
+    torch.manual_seed(5)
+    image = step.target.batch.image
+    hidden = (torch.rand(2, 1, 4, 6) < 0.5).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    logits = trainer.model(image * ~hidden).logits
+    logits = torch.nn.functional.interpolate(logits, size=(64, 96), mode="bilinear")
+    label, sure = pseudo_labels(term.teacher.probabilities(image), term.settings)
+    each = torch.nn.functional.cross_entropy(logits, label, reduction="none")
+    torch.testing.assert_close(found["masked"], 2 * (each * sure).mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_no_gradient_reaches_the_teacher_and_it_follows_every_step(tiny_trainer):
+    trainer = make(tiny_trainer)
+    before = copy.deepcopy(trainer.terms[1].teacher.network.state_dict())
+    trainer.fit(lambda *_: None)
+    teacher = trainer.terms[1].teacher
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert teacher.steps == 4
+    assert any(not torch.equal(value, before[name]) for name, value in teacher.network.state_dict().items())
+
+
+def test_bad_settings_and_a_method_without_source(tiny_recipe):
+    with pytest.raises(UserError, match="momentum"):
+        MeanTeacher(momentum=1.5)
+    with pytest.raises(UserError, match="masking"):
+        MeanTeacher(masking=Masking(block=0))
+    with pytest.raises(UserError, match=r"mix\.weight"):
+        tiny_recipe(Oracle(regularizers=(MeanTeacher(),)))
