@@ -1,17 +1,22 @@
 """The accuracy matrix: recipe x seed, resumable run by run; writes results/accuracy_<pair>.json and the table.
 
     python benchmarks/accuracy.py camvid --data-root ../shared/data/carla2camvid
-    python benchmarks/accuracy.py streets --seeds 0 1 2
+    python benchmarks/accuracy.py streets --seeds 0 1 2 --jobs 2
+    python benchmarks/accuracy.py streets --engine ray --address auto
 
-A run whose folder holds a `result.json` is not run again; a half-done one is resumed from its checkpoint.
+A run whose folder holds a `result.json` is not run again; a half-done one is resumed from its checkpoint. Each run is
+also looked at four times on its way, which changes nothing that is trained and shows what validators would choose.
 """
 
 import argparse
 import dataclasses
 import fcntl
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from engines import ENGINES, run_all
 
 from da_toolkit.demo import demo_version
 from da_toolkit.errors import UserError, exits_cleanly, unknown_name
@@ -22,23 +27,45 @@ from da_toolkit.training.provenance import write_json
 from da_toolkit.training.session import Runtime, Session
 
 HERE = Path(__file__).parent
-METHODS = ["source_only", "target_bn", "adaptseg", "adaptseg_ls", "oracle"]
+METHODS = [
+    *("source_only", "target_bn", "lab", "fda"),
+    *("adaptseg", "adaptseg_ls", "fada", "minent", "advent", "maxsquare"),
+    *("cbst", "crst", "crst_soft", "iast", "proda", "dacs", "daformer", "mic"),
+    *("adv_rpt", "advent_rpt", "dacs_rpt"),
+    "oracle",
+]
+LOOKS = 4
 PAIRS = {
     "camvid": "CARLA -> CamVid val, 10 classes, labels at 480x360. The files are a lossy copy (480x360, JPEG q90).",
     "streets": "Street world, game -> camera val, 19 classes, the demo network.",
 }
 
 
+@dataclass(frozen=True)
+class Task:
+    """One run of the matrix."""
+
+    method: str
+    recipe: Recipe
+    runtime: Runtime
+
+
 def recipe_for(method: str, pair: str, steps: int | None) -> Recipe:
     """The method's recipe on that pair, at `steps` optimiser steps."""
     if pair == "streets":
         recipe = load_recipe(find_recipe(f"{method}_gta"))
-        return demo_version(recipe, steps) if steps else demo_version(recipe)
-    recipe = load_recipe(find_recipe(f"{method}_{pair}"))
-    if steps is None:
-        return recipe
-    schedule: Schedule = recipe.schedule.scaled(steps)
-    return dataclasses.replace(recipe, schedule=schedule)
+        recipe = demo_version(recipe, steps) if steps else demo_version(recipe)
+    else:
+        recipe = load_recipe(find_recipe(f"{method}_{pair}"))
+        schedule: Schedule = recipe.schedule if steps is None else recipe.schedule.scaled(steps)
+        recipe = dataclasses.replace(recipe, schedule=schedule)
+    every = max(1, recipe.schedule.steps // LOOKS)
+    return dataclasses.replace(recipe, evaluation=dataclasses.replace(recipe.evaluation, every=every))
+
+
+def run_task(task: Task) -> dict[str, Any]:
+    """Its result, wherever this is called."""
+    return run_one(task.method, task.recipe, task.runtime)
 
 
 def run_one(name: str, recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
@@ -77,8 +104,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="by default runs/accuracy_<pair>")
     parser.add_argument("--tracking", default="none")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, with an equal share of the cores each")
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster")
+    parser.add_argument("--address", help="of the Ray cluster; by default one is started here")
     options = parser.parse_args()
     file = HERE / "results" / f"accuracy_{options.pair}.json"
+    tasks = []
     for seed in options.seeds:
         for method in options.methods:
             try:
@@ -94,7 +125,9 @@ def main() -> None:
                 log_every=50,
                 save_every=200,
             )
-            results = keep(file, run_one(method, recipe, runtime), ("recipe", "steps", "seed"))
+            tasks.append(Task(method, recipe, runtime))
+    for result in run_all(run_task, tasks, options.engine, options.jobs, options.address):
+        results = keep(file, result, ("recipe", "steps", "seed"))
     print(table(options.pair, results, protocols_for(recipe.target.label_space)[0].name))
 
 

@@ -1,4 +1,4 @@
-"""Writes the tables of benchmarks/README.md from results/*.json, so that no number is typed by hand.
+"""Writes the tables of benchmarks/README.md from results/*.json, and docs/methods.md: no number is typed by hand.
 
     python benchmarks/tables.py
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import ablation
 import accuracy
+import methods_page
 import official_layouts
 import rpt_clusters
 import rpt_cost
@@ -49,7 +50,8 @@ def filled(text: str) -> str:
 def main() -> None:
     page = HERE / "README.md"
     page.write_text(filled(page.read_text()))
-    print(f"{page} written")
+    methods_page.PAGE.write_text(methods_page.page(json.loads((HERE / "results" / "speed.json").read_text())))
+    print(f"{page} and {methods_page.PAGE} written")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ class Entry:
     build: Callable[..., Any]
     family: str
     paper: str
+    use: str = ""
+    """When to choose it, for people who do."""
 
     @property
     def summary(self) -> str:
@@ -32,7 +34,7 @@ class Registry:
         self.kind = kind
         self._entries: dict[str, Entry] = {}
 
-    def register(self, name: str = "", *, family: str = "", paper: str = "") -> Callable[[T], T]:
+    def register(self, name: str = "", *, family: str = "", paper: str = "", use: str = "") -> Callable[[T], T]:
         """Decorator; the key is `name`, by default the object's own.
 
         Raises ValueError for a second registration or a missing docstring.
@@ -44,7 +46,7 @@ class Registry:
                 raise ValueError(f"{self.kind} {key!r} is registered twice")
             if not build.__doc__:
                 raise ValueError(f"{self.kind} {key!r} has no docstring")
-            self._entries[key] = Entry(key, build, family, paper)
+            self._entries[key] = Entry(key, build, family, paper, use)
             return build
 
         return add

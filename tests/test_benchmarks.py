@@ -9,10 +9,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import ablation
 import accuracy
+import methods_page
 import tables
 
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import load_recipe
+from da_toolkit.registry import METHODS
 from da_toolkit.training.session import Runtime, Session
 
 RECIPE = """
@@ -99,3 +101,13 @@ def test_every_table_of_the_page_is_up_to_date():
     assert tables.filled(page) == page
     with pytest.raises(UserError, match="'nothing' names no table"):
         tables.filled("<!-- nothing -->\n<!-- /nothing -->")
+
+
+def test_the_page_of_methods_is_the_registrys():
+    """docs/methods.md is what tables.py writes, and names a test and a use for every method."""
+    speed = json.loads((Path(tables.__file__).parent / "results" / "speed.json").read_text())
+    assert methods_page.PAGE.read_text() == methods_page.page(speed)
+    checked = {name for names in methods_page.TESTS.values() for name in names}
+    assert checked == set(METHODS.names()) and all(METHODS[name].use.endswith(".") for name in checked)
+    folder = Path(__file__).parent / "methods"
+    assert all((folder / file).is_file() for file in methods_page.TESTS)

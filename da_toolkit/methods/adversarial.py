@@ -160,25 +160,41 @@ class Adversarial(Method):
         return [Supervised(context), *games]
 
 
-@METHODS.register(family="adversarial", paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)")
+@METHODS.register(
+    family="adversarial",
+    paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)",
+    use="a first method with a known cost: layouts of streets agree between the domains, and the network is a CNN.",
+)
 def adaptseg() -> Adversarial:
     """Output-space adversarial alignment (AdaptSegNet), single level."""
     return Adversarial(discriminators=(OutputSpace(weight=1e-3),))
 
 
-@METHODS.register(family="adversarial", paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)")
+@METHODS.register(
+    family="adversarial",
+    paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)",
+    use="as `adaptseg`, with a deep dilated network whose earlier stage should adapt too.",
+)
 def adaptseg_multi() -> Adversarial:
     """AdaptSegNet on two levels; the network needs its auxiliary level."""
     return Adversarial(discriminators=(OutputSpace(weight=1e-3), OutputSpace(weight=2e-4, level="aux")))
 
 
-@METHODS.register(family="adversarial", paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)")
+@METHODS.register(
+    family="adversarial",
+    paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)",
+    use="the binary game of `adaptseg` does not settle.",
+)
 def adaptseg_ls() -> Adversarial:
     """AdaptSegNet, single level, with the least-squares objective and weight 0.01."""
     return Adversarial(discriminators=(OutputSpace(weight=1e-2, objective="least_squares"),))
 
 
-@METHODS.register(family="adversarial", paper="Hoffman et al., 2016 (arXiv 1612.02649)")
+@METHODS.register(
+    family="adversarial",
+    paper="Hoffman et al., 2016 (arXiv 1612.02649)",
+    use="a baseline for alignment in feature space; output space is usually better for segmentation.",
+)
 def feature_adversarial() -> Adversarial:
     """Adversarial alignment of backbone features with an ASPP-type discriminator."""
     return Adversarial(discriminators=(FeatureSpace(),))

@@ -60,7 +60,11 @@ def class_domain_loss(judged: Tensor, encoded: Tensor, domain: float) -> Tensor:
     return -(encoded * own).sum(1).mean()
 
 
-@METHODS.register(family="adversarial", paper="Wang et al., ECCV 2020 (arXiv 2007.09222)")
+@METHODS.register(
+    family="adversarial",
+    paper="Wang et al., ECCV 2020 (arXiv 2007.09222)",
+    use="alignment should keep classes apart, and features are where the domains differ.",
+)
 def fada() -> Adversarial:
     """Fine-grained adversarial alignment: one discriminator that knows classes, on features."""
     return Adversarial(discriminators=(ClassWise(),))

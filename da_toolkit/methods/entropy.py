@@ -126,13 +126,21 @@ class MaxSquares(Regularizer):
         return MaxSquareTerm(self.weight, self.aux_weight, self.alpha)
 
 
-@METHODS.register(family="entropy", paper="Vu et al., CVPR 2019 (arXiv 1811.12833)")
+@METHODS.register(
+    family="entropy",
+    paper="Vu et al., CVPR 2019 (arXiv 1811.12833)",
+    use="the cheapest objective on the target; the source model is already mostly right there.",
+)
 def minent() -> SourceOnly:
     """Source cross-entropy plus the mean entropy of target predictions."""
     return SourceOnly(regularizers=(Entropy(),))
 
 
-@METHODS.register(family="entropy", paper="Chen et al., ICCV 2019 (arXiv 1909.13589)")
+@METHODS.register(
+    family="entropy",
+    paper="Chen et al., ICCV 2019 (arXiv 1909.13589)",
+    use="as `minent`, with rare classes that entropy would lose to easy ones.",
+)
 def maxsquare() -> SourceOnly:
     """Source cross-entropy plus the maximum squares loss with image-wise class weights."""
     return SourceOnly(regularizers=(MaxSquares(),))
@@ -150,13 +158,21 @@ class SelfInformation(OutputSpace):
         return f"entropy_{self.level}"
 
 
-@METHODS.register(family="entropy", paper="Vu et al., CVPR 2019 (arXiv 1811.12833)")
+@METHODS.register(
+    family="entropy",
+    paper="Vu et al., CVPR 2019 (arXiv 1811.12833)",
+    use="the network is sure on source and unsure on target edges; a little better than `adaptseg` in its paper.",
+)
 def advent() -> Adversarial:
     """Adversarial alignment of weighted self-information maps (AdvEnt), single level."""
     return Adversarial(discriminators=(SelfInformation(weight=1e-3),))
 
 
-@METHODS.register(family="entropy", paper="Vu et al., CVPR 2019 (arXiv 1811.12833)")
+@METHODS.register(
+    family="entropy",
+    paper="Vu et al., CVPR 2019 (arXiv 1811.12833)",
+    use="as `advent`, with a deep dilated network.",
+)
 def advent_multi() -> Adversarial:
     """AdvEnt on two levels, as published; the network needs its auxiliary level."""
     return Adversarial(discriminators=(SelfInformation(weight=1e-3), SelfInformation(weight=2e-4, level="aux")))

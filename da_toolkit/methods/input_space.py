@@ -69,13 +69,22 @@ class _Lab(SourceTransfer):
         return match_lab_statistics(source, target)
 
 
-@METHODS.register(family="input-space", paper="Yang & Soatto, CVPR 2020 (arXiv 2004.05498)")
+@METHODS.register(
+    family="input-space",
+    paper="Yang & Soatto, CVPR 2020 (arXiv 2004.05498)",
+    use="the domains differ in colour, light and sensor more than in content.",
+)
 def fda() -> SourceOnly:
     """Fourier domain adaptation: one band, with the Charbonnier entropy on target predictions."""
     return SourceOnly(regularizers=(FourierTransfer(), Entropy(weight=0.005, aux_weight=0.0, eta=2.0)))
 
 
-@METHODS.register("lab", family="input-space", paper="Reinhard et al., IEEE CG&A 2001")
+@METHODS.register(
+    "lab",
+    family="input-space",
+    paper="Reinhard et al., IEEE CG&A 2001",
+    use="a free baseline: the domains differ in colour alone.",
+)
 def lab() -> SourceOnly:
     """Source images take on the target's colour statistics; nothing else is adapted."""
     return SourceOnly(regularizers=(LabTransfer(),))

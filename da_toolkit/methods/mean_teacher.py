@@ -146,19 +146,31 @@ def weighted_loss(logits: Tensor, label: Tensor, pixel_weights: Tensor, class_we
     return (each * pixel_weights).mean()
 
 
-@METHODS.register(family="self-training", paper="Tranheden et al., WACV 2021 (arXiv 2007.08702)")
+@METHODS.register(
+    family="self-training",
+    paper="Tranheden et al., WACV 2021 (arXiv 2007.08702)",
+    use="training time allows twice the passes and the classes are unbalanced; the default choice of self-training.",
+)
 def dacs() -> SourceOnly:
     """Mean teacher with ClassMix across domains."""
     return SourceOnly(regularizers=(MeanTeacher(),))
 
 
-@METHODS.register(family="self-training", paper="Hoyer et al., CVPR 2022 (arXiv 2111.14887)")
+@METHODS.register(
+    family="self-training",
+    paper="Hoyer et al., CVPR 2022 (arXiv 2111.14887)",
+    use="as `dacs`, with a transformer and things that must not be forgotten.",
+)
 def daformer() -> SourceOnly:
     """DACS with a slower teacher and the ImageNet feature distance; its recipes also sample rare classes."""
     return SourceOnly(regularizers=(MeanTeacher(momentum=0.999), FeatureDistance()))
 
 
-@METHODS.register(family="self-training", paper="Hoyer et al., CVPR 2023 (arXiv 2212.01322)")
+@METHODS.register(
+    family="self-training",
+    paper="Hoyer et al., CVPR 2023 (arXiv 2212.01322)",
+    use="as `daformer`, when context should decide where appearance cannot.",
+)
 def mic() -> SourceOnly:
     """DAFormer's training with masked image consistency."""
     return SourceOnly(regularizers=(MeanTeacher(momentum=0.999, masking=Masking()), FeatureDistance()))

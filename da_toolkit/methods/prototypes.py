@@ -168,7 +168,11 @@ def symmetric_cross_entropy(log_p: Tensor, label: Tensor, forward: float, revers
     return forward * -own.mean() + reverse * backward.mean()
 
 
-@METHODS.register(family="self-training", paper="Zhang et al., CVPR 2021 (arXiv 2101.10979)")
+@METHODS.register(
+    family="self-training",
+    paper="Zhang et al., CVPR 2021 (arXiv 2101.10979)",
+    use="pseudo-labels are noisy but features of a class lie together.",
+)
 def proda() -> SourceOnly:
     """Pseudo-labels denoised online by prototypes (ProDA's first stage, without structure learning)."""
     return SourceOnly(regularizers=(Prototypes(),))

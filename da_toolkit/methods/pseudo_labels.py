@@ -134,25 +134,41 @@ def _mean(values: Tensor, counts: Tensor) -> Tensor:
     return (values * counts).sum() / counts.sum().clamp(min=1)
 
 
-@METHODS.register(family="self-training", paper="Zou et al., ECCV 2018 (arXiv 1810.07911)")
+@METHODS.register(
+    family="self-training",
+    paper="Zou et al., ECCV 2018 (arXiv 1810.07911)",
+    use="a good source model exists and training happens in rounds.",
+)
 def cbst() -> SourceOnly:
     """Class-balanced self-training: of each class the surest 20 % are labelled, 5 % more every round."""
     return SourceOnly(regularizers=(PseudoLabels(ClassBalanced()),))
 
 
-@METHODS.register(family="self-training", paper="Zou et al., ICCV 2019 (arXiv 1908.09822)")
+@METHODS.register(
+    family="self-training",
+    paper="Zou et al., ICCV 2019 (arXiv 1908.09822)",
+    use="as `cbst`, when it grows too sure of wrong labels.",
+)
 def crst() -> SourceOnly:
     """CBST with confidence regularised in the model: MRKLD, weight 0.1."""
     return SourceOnly(regularizers=(PseudoLabels(ClassBalanced(), smoothing=0.1),))
 
 
-@METHODS.register(family="self-training", paper="Zou et al., ICCV 2019 (arXiv 1908.09822)")
+@METHODS.register(
+    family="self-training",
+    paper="Zou et al., ICCV 2019 (arXiv 1908.09822)",
+    use="as `crst`, with uncertainty kept in the labels.",
+)
 def crst_soft() -> SourceOnly:
     """CBST with soft pseudo-labels: confidence regularised in the label (LRENT), softness 0.25."""
     return SourceOnly(regularizers=(PseudoLabels(ClassBalanced(), softness=0.25),))
 
 
-@METHODS.register(family="self-training", paper="Mei et al., ECCV 2020 (arXiv 2008.12197)")
+@METHODS.register(
+    family="self-training",
+    paper="Mei et al., ECCV 2020 (arXiv 2008.12197)",
+    use="confidence varies between images (night, weather) more than between classes.",
+)
 def iast() -> Adversarial:
     """Instance-adaptive self-training after an adversarial warm-up, with both of its regularisers."""
     labels = PseudoLabels(InstanceAdaptive(), smoothing=0.1, entropy=3.0)

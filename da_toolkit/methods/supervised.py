@@ -112,7 +112,11 @@ class Supervised(Term):
         return losses
 
 
-@METHODS.register("source_only", family="baseline")
+@METHODS.register(
+    "source_only",
+    family="baseline",
+    use="always: it is the floor that every gain is measured from.",
+)
 @dataclass(frozen=True)
 class SourceOnly(Method):
     """Train on the labelled source alone: the lower bound."""
@@ -121,7 +125,11 @@ class SourceOnly(Method):
         return [Supervised(context)]
 
 
-@METHODS.register("oracle", family="baseline")
+@METHODS.register(
+    "oracle",
+    family="baseline",
+    use="target labels exist and the ceiling is wanted.",
+)
 @dataclass(frozen=True)
 class Oracle(Method):
     """Train on the target's labels: the upper bound, not an adaptation method."""

@@ -41,7 +41,12 @@ class TargetBatchNorm(Term):
             module.training = mode
 
 
-@METHODS.register("target_bn", family="baseline", paper="Li et al., 2016 (arXiv 1603.04779)")
+@METHODS.register(
+    "target_bn",
+    family="baseline",
+    paper="Li et al., 2016 (arXiv 1603.04779)",
+    use="the network trains its batch norms and nothing may be trained on the target.",
+)
 @dataclass(frozen=True)
 class TargetBN(Method):
     """Source-only training, scored with the target's batch-norm statistics (AdaBN; RPT's "ABN" baseline)."""

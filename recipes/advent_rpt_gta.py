@@ -1,0 +1,27 @@
+"""RPT inside two-level AdvEnt. A reconstruction, GTA5 -> Cityscapes."""
+
+from da_toolkit.data import GTA5, Cityscapes
+from da_toolkit.methods import Adversarial, SelfInformation
+from da_toolkit.models.deeplab import DeepLabV2
+from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
+from da_toolkit.regularizers import RPT
+from da_toolkit.training.optim import SGD, LearningRate
+
+recipe = Recipe(
+    source=GTA5(size=(720, 1280)),
+    target=Cityscapes(size=(512, 1024)),
+    model=DeepLabV2(
+        backbone="resnet101",
+        output_stride=8,
+        batch_norm="affine_frozen",
+        aux=True,
+        dilations=(6, 12, 18, 24),
+    ),
+    method=Adversarial(
+        discriminators=(SelfInformation(weight=1e-3), SelfInformation(weight=2e-4, level="aux")), regularizers=(RPT(),)
+    ),
+    schedule=Schedule((Stage("warm-up", steps=60_000), *rounds(3, steps=20_000))),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
+    batch_size=1,
+)

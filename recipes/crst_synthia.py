@@ -1,0 +1,25 @@
+"""Confidence-regularised self-training (MRKLD), SYNTHIA -> Cityscapes."""
+
+from da_toolkit.data import Cityscapes, Synthia
+from da_toolkit.methods import ClassBalanced, PseudoLabels, SourceOnly
+from da_toolkit.models.deeplab import DeepLabV2
+from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
+from da_toolkit.training.optim import SGD, LearningRate
+
+recipe = Recipe(
+    source=Synthia(size=(760, 1280)),
+    target=Cityscapes(size=(512, 1024), labels="synthia16"),
+    model=DeepLabV2(
+        backbone="resnet101",
+        output_stride=8,
+        batch_norm="affine_frozen",
+        aux=False,
+        dilations=(6, 12, 18, 24),
+    ),
+    # The schedule is ours: 60,000 steps on the source, then three rounds.
+    method=SourceOnly(regularizers=(PseudoLabels(ClassBalanced(portion=0.2, growth=0.05), smoothing=0.1),)),
+    schedule=Schedule((Stage("warm-up", steps=60_000), *rounds(3, steps=20_000))),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
+    batch_size=1,
+)

@@ -1,0 +1,28 @@
+"""RPT beside a mean teacher with ClassMix. A reconstruction, SYNTHIA -> Cityscapes."""
+
+from da_toolkit.data import Cityscapes, Synthia
+from da_toolkit.data.transforms import Augmentation
+from da_toolkit.methods import MeanTeacher, SourceOnly
+from da_toolkit.models.deeplab import DeepLabV2
+from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
+from da_toolkit.regularizers import RPT
+from da_toolkit.training.optim import SGD, LearningRate
+
+recipe = Recipe(
+    source=Synthia(size=(760, 1280)),
+    target=Cityscapes(size=(512, 1024), labels="synthia16"),
+    model=DeepLabV2(
+        backbone="resnet101",
+        output_stride=8,
+        batch_norm="affine_frozen",
+        aux=False,
+        dilations=(6, 12),
+    ),
+    method=SourceOnly(regularizers=(MeanTeacher(momentum=0.99, threshold=0.968), RPT())),
+    schedule=Schedule((Stage("warm-up", steps=100_000), *rounds(3, steps=50_000))),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
+    batch_size=2,
+    source_augmentation=Augmentation(crop=(512, 512)),
+    target_augmentation=Augmentation(crop=(512, 512)),
+)

@@ -1,0 +1,24 @@
+"""Fourier domain adaptation, one band, SYNTHIA -> Cityscapes."""
+
+from da_toolkit.data import Cityscapes, Synthia
+from da_toolkit.methods import Entropy, FourierTransfer, SourceOnly
+from da_toolkit.models.deeplab import DeepLabV2
+from da_toolkit.recipe import Recipe, Schedule, Stage
+from da_toolkit.training.optim import SGD, LearningRate
+
+recipe = Recipe(
+    source=Synthia(size=(760, 1280)),
+    target=Cityscapes(size=(512, 1024), labels="synthia16"),
+    model=DeepLabV2(
+        backbone="resnet101",
+        output_stride=8,
+        batch_norm="affine_frozen",
+        aux=False,
+        dilations=(6, 12, 18, 24),
+    ),
+    method=SourceOnly(regularizers=(FourierTransfer(beta=0.01), Entropy(weight=0.005, aux_weight=0.0, eta=2.0))),
+    schedule=Schedule((Stage("train", steps=150_000),)),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
+    batch_size=1,
+)

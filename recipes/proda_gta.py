@@ -1,0 +1,25 @@
+"""Pseudo-labels denoised by prototypes (ProDA, first stage), GTA5 -> Cityscapes."""
+
+from da_toolkit.data import GTA5, Cityscapes
+from da_toolkit.methods import Prototypes, SourceOnly
+from da_toolkit.models.deeplab import DeepLabV2
+from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
+from da_toolkit.training.optim import SGD, LearningRate
+
+recipe = Recipe(
+    source=GTA5(size=(720, 1280)),
+    target=Cityscapes(size=(512, 1024)),
+    model=DeepLabV2(
+        backbone="resnet101",
+        output_stride=8,
+        batch_norm="affine_frozen",
+        aux=False,
+        dilations=(6, 12, 18, 24),
+    ),
+    # The schedule is ours: 60,000 steps on the source, then three rounds.
+    method=SourceOnly(regularizers=(Prototypes(momentum=0.999, prototype_momentum=0.9999),)),
+    schedule=Schedule((Stage("warm-up", steps=60_000), *rounds(3, steps=20_000))),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
+    batch_size=1,
+)
