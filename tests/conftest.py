@@ -1,14 +1,11 @@
 """Shared pieces: a toy domain in memory, a tiny network, and a cache of streets frames for the whole session."""
 
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent / "methods"))  # for `tester`, which tests import by name
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.labels import CITYSCAPES19
 
@@ -76,8 +73,11 @@ def tiny_recipe():
 
     def make(method, steps=4, aux=True, rounds=False, **changes):
         warm_up = max(1, steps // 3)
-        in_rounds = Stage("warm-up", warm_up), Stage("round 1", steps - warm_up, round=1)
-        stages = in_rounds if rounds else (Stage("train", steps),)
+        stages = (
+            (Stage("warm-up", warm_up), Stage("round 1", steps - warm_up, round=1))
+            if rounds
+            else (Stage("train", steps),)
+        )
         settings = dict(
             source=Streets(size=(64, 96), frames=4, val_frames=2, render_size=(64, 96)),
             target=Streets(size=(64, 96), look="camera", frames=4, val_frames=2, render_size=(64, 96)),

@@ -1,15 +1,12 @@
 """The benchmarks' own bookkeeping: results are kept by key, and a shared warm-up changes no row."""
 
 import json
-import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import ablation
 import accuracy
 import methods_page
+import pytest
 import tables
 
 from da_toolkit.errors import UserError

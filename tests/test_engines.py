@@ -1,13 +1,10 @@
 """Tasks give the same results in this process, in several, and on a real Ray instance; failures are not swallowed."""
 
 import os
-import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import engines
+import pytest
 
 from da_toolkit.errors import UserError
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.methods.supervised import mean_where
 from da_toolkit.methods.term import BuildContext, Regularizer, Term
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.training.step import Step
@@ -61,4 +62,4 @@ def class_shares(label: Tensor, num_classes: int, size: Sequence[int]) -> Tensor
 def feature_distance(features: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
     """Mean Euclidean distance between features [B,D,h,w] over positions bool [B,h,w]; 0 without any."""
     distance = (features - wanted).square().sum(1).clamp(min=1e-12).sqrt()
-    return (distance * counts).sum() / counts.sum().clamp(min=1)
+    return mean_where(distance, counts)

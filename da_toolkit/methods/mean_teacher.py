@@ -10,11 +10,12 @@ from torch.nn import functional as F
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 from da_toolkit.methods.feature_distance import FeatureDistance
-from da_toolkit.methods.mixing import block_mask, class_mask, colour_changes
+from da_toolkit.methods.mixing import block_mask, change_colours, class_mask
 from da_toolkit.methods.supervised import LabelWeights, SourceOnly
 from da_toolkit.methods.teacher import Teacher
 from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import METHODS, REGULARIZERS
+from da_toolkit.training.parallel import random_rows
 from da_toolkit.training.stages import Stage, StageContext
 from da_toolkit.training.step import Step
 
@@ -89,8 +90,6 @@ class MeanTeacherTerm(Term):
         self.teacher = Teacher(context.network)
         self.num_classes = len(context.label_space)
         self.weights = LabelWeights(context)
-        self.change_mixed = colour_changes(settings.mix.jitter, settings.mix.blur)
-        self.change_masked = colour_changes(settings.masking.jitter, settings.masking.blur)
 
     def begin_stage(self, stage: StageContext) -> None:
         if self.settings.mix.weight:
@@ -105,16 +104,18 @@ class MeanTeacherTerm(Term):
         losses, settings = {}, self.settings
         if settings.mix.weight:
             source = step.source
-            scores = torch.rand(len(label), self.num_classes, device=label.device)
+            scores = random_rows(len(label), self.num_classes, label.device)
             pasted = class_mask(source.label, scores)
             images = torch.where(pasted[:, None], source.batch.image, target.image)
-            view = step.view(replace(target, image=self.change_mixed(images)))
+            images = change_colours(images, settings.mix.jitter, settings.mix.blur)
+            view = step.view(replace(target, image=images))
             mixed = torch.where(pasted, source.label, label)
             loss = weighted_loss(view.logits(), mixed, sure.masked_fill(pasted, 1.0), self.weights.tensor)
             losses["mix"] = settings.mix.weight * loss
         if settings.masking.weight:
             hidden = block_mask(target.image, settings.masking.block, settings.masking.ratio)
-            images = self.change_masked(target.image).masked_fill(hidden, 0.0)
+            images = change_colours(target.image, settings.masking.jitter, settings.masking.blur)
+            images = images.masked_fill(hidden, 0.0)
             view = step.view(replace(target, image=images))
             loss = weighted_loss(view.logits(), label, sure, self.weights.tensor)
             losses["masked"] = settings.masking.weight * loss

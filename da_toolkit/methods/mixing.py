@@ -1,11 +1,12 @@
 """Mixed and masked training images: ClassMix, random blocks, and batched colour changes on the device."""
 
-from collections.abc import Callable
+import math
 
 import torch
 from torch import Tensor
 
 from da_toolkit.data.labels import IGNORE
+from da_toolkit.training.parallel import random_rows
 
 
 def class_mask(label: Tensor, scores: Tensor) -> Tensor:
@@ -31,27 +32,32 @@ def block_mask(images: Tensor, block: int, ratio: float) -> Tensor:
     (Hoyer et al., CVPR 2023)."""
     batch, _, height, width = images.shape
     rows, columns = -(-height // block), -(-width // block)
-    hidden = torch.rand(batch, 1, rows, columns, device=images.device) < ratio
+    hidden = random_rows(batch, rows * columns, images.device).view(batch, 1, rows, columns) < ratio
     return hidden.repeat_interleave(block, 2).repeat_interleave(block, 3)[:, :, :height, :width]
 
 
-def colour_changes(jitter: float, blur: float) -> Callable[[Tensor], Tensor]:
-    """Random brightness, contrast, saturation and hue of strength 0..1 on 8 of 10 images, and Gaussian blur of sigma
-    0.15..1.15 pixels on a share `blur` of them, as DACS (Tranheden et al., WACV 2021) applies them to mixed images.
+@torch.no_grad()
+def change_colours(images: Tensor, jitter: float, blur: float) -> Tensor:
+    """Random brightness, contrast, saturation and hue on 8 of 10 images, and Gaussian blur of sigma 0.15..1.15 pixels
+    on a share `blur` of them, as DACS (Tranheden et al., WACV 2021) changes mixed images.
 
-    Takes and gives float [B,3,H,W], 0..1; draws from torch's generator.
+    Args:
+        images: float [B,3,H,W], 0..1, as the result.
+        jitter: strength 0..1: factors lie in 1 - jitter .. 1 + jitter, hue turns by up to that share of a circle.
     """
-    import kornia.augmentation as K
+    from kornia import enhance, filters
 
-    changes: list[torch.nn.Module] = []
-    if jitter:
-        changes.append(K.ColorJitter(jitter, jitter, jitter, min(0.5, jitter), p=0.8))
-    if blur:
-        changes.append(K.RandomGaussianBlur((9, 9), (0.15, 1.15), p=blur))
-    sequence = torch.nn.Sequential(*changes)
-
-    def change(images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
-            return sequence(images).clamp(0, 1)
-
-    return change
+    draws = random_rows(len(images), 7, images.device)
+    with torch.autocast(images.device.type, enabled=False):
+        if jitter:
+            factors = 1 + jitter * (2 * draws[:, :3] - 1)
+            changed = enhance.adjust_brightness_accumulative(images, factors[:, 0])
+            changed = enhance.adjust_contrast_with_mean_subtraction(changed, factors[:, 1])
+            changed = enhance.adjust_saturation_with_gray_subtraction(changed, factors[:, 2])
+            changed = enhance.adjust_hue(changed.clamp(0, 1), 2 * math.pi * min(0.5, jitter) * (2 * draws[:, 3] - 1))
+            images = torch.where(draws[:, 4, None, None, None] < 0.8, changed, images).clamp(0, 1)
+        if blur:
+            sigma = (0.15 + draws[:, 5])[:, None].expand(-1, 2)
+            blurred = filters.gaussian_blur2d(images, (9, 9), sigma)
+            images = torch.where(draws[:, 6, None, None, None] < blur, blurred, images)
+    return images

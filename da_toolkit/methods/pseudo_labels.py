@@ -10,7 +10,7 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 from da_toolkit.methods.adversarial import Adversarial, OutputSpace
 from da_toolkit.methods.entropy import entropy_map
-from da_toolkit.methods.supervised import SourceOnly, segmentation_loss, weights_of
+from da_toolkit.methods.supervised import SourceOnly, mean_where, segmentation_loss, weights_of
 from da_toolkit.methods.teacher import Teacher
 from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.methods.thresholds import ClassBalanced, InstanceAdaptive, ThresholdPass, Thresholds
@@ -99,11 +99,11 @@ class PseudoLabelTerm(Term):
             losses["pseudo"] = settings.weight * segmentation_loss(view.logits(), label, self.weights)
         else:
             soft, label = soft_labels(probabilities, thresholds, settings.softness)
-            losses["pseudo"] = settings.weight * _mean(-(soft * log_p).sum(1), label != IGNORE)
+            losses["pseudo"] = settings.weight * mean_where(-(soft * log_p).sum(1), label != IGNORE)
         if settings.smoothing:
-            losses["pseudo_smoothing"] = settings.smoothing * _mean(-log_p.mean(1), label != IGNORE)
+            losses["pseudo_smoothing"] = settings.smoothing * mean_where(-log_p.mean(1), label != IGNORE)
         if settings.entropy:
-            losses["pseudo_entropy"] = settings.entropy * _mean(entropy_map(log_p), label == IGNORE)
+            losses["pseudo_entropy"] = settings.entropy * mean_where(entropy_map(log_p), label == IGNORE)
         return losses
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -127,11 +127,6 @@ def soft_labels(probabilities: Tensor, thresholds: Tensor, softness: float) -> t
     scores = (probabilities.clamp(min=1e-8).log() - thresholds.clamp(min=1e-8).log()[..., None, None]) / softness
     chosen = scores.logsumexp(1) > 0
     return scores.softmax(1), scores.argmax(1).where(chosen, IGNORE)
-
-
-def _mean(values: Tensor, counts: Tensor) -> Tensor:
-    """Mean of [B,H,W] over positions bool [B,H,W]; 0 without any."""
-    return (values * counts).sum() / counts.sum().clamp(min=1)
 
 
 @METHODS.register(

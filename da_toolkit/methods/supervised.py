@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.methods.term import BuildContext, Method, Reads, Term
 from da_toolkit.registry import METHODS
+from da_toolkit.training.parallel import mean_over_ranks
 from da_toolkit.training.stages import StageContext
 from da_toolkit.training.step import Step
 
@@ -33,12 +34,20 @@ def segmentation_loss(logits: Tensor, label: Tensor, weights: Tensor | None = No
 
 
 def labelled_mass(label: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Sum of the weights, by default 1, of the pixels of int64 [B,H,W] whose label is not 255; 1 if it is 0."""
+    """Sum of the weights, by default 1, of the pixels of int64 [B,H,W] whose label is not 255; 1 if it is 0.
+
+    With several processes, their mean.
+    """
     labelled = label != IGNORE
-    if weights is None:
-        return labelled.sum().clamp(min=1)
-    mass = (weights[label.where(labelled, 0)] * labelled).sum()
+    mass = labelled.sum() if weights is None else (weights[label.where(labelled, 0)] * labelled).sum()
+    mass = mean_over_ranks(mass)
     return mass.where(mass > 0, 1)
+
+
+def mean_where(values: Tensor, counts: Tensor) -> Tensor:
+    """Mean of [B,H,W] over positions bool [B,H,W], of all processes together; 0 without any."""
+    number = mean_over_ranks(counts.sum())
+    return (values * counts).sum() / number.where(number > 0, 1)
 
 
 def balanced_weights(labels: Iterable[np.ndarray], num_classes: int, power: float) -> Tensor:

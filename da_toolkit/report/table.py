@@ -1,14 +1,16 @@
 """Benchmark tables from the `result.json` of runs: mean and spread over seeds, papers in their own column."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
+from da_toolkit.report.grid import UNKNOWN, Grid, to_markdown, to_rich
+
 # A result names its method by its settings class, with "+" and the regularizers' if it has any.
-_SOURCE_ONLY, _ORACLE = "SourceOnly", "Oracle"
+SOURCE_ONLY, ORACLE = "SourceOnly", "Oracle"
 
 
 @dataclass(frozen=True)
@@ -47,22 +49,27 @@ def summarize(results: Sequence[dict[str, Any]], protocol: str) -> list[Row]:
         results: contents of `result.json`; those without the protocol are left out.
         protocol: a protocol's name, such as "cityscapes19".
     """
-    groups: dict[tuple[str, Any], list[dict[str, Any]]] = {}
+    scored = [result for result in results if protocol in result["scores"]]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, result in zip(row_names(scored), scored, strict=True):
+        groups.setdefault(name, []).append(result)
+    floor = _reference(groups.values(), protocol, SOURCE_ONLY)
+    ceiling = _reference(groups.values(), protocol, ORACLE)
+    return [_row(name, runs, protocol, floor, ceiling) for name, runs in groups.items()]
+
+
+def row_names(results: Sequence[dict[str, Any]]) -> list[str]:
+    """The row each result belongs to: its recipe, with the steps where a recipe was run with several numbers of them.
+
+    Args:
+        results: those of one table, as all of them decide whether steps are told.
+    """
+    lengths: dict[str, set[Any]] = {}
     for result in results:
-        if protocol in result["scores"]:
-            groups.setdefault((result["recipe"], result.get("steps")), []).append(result)
-    floor = _reference(groups.values(), protocol, _SOURCE_ONLY)
-    ceiling = _reference(groups.values(), protocol, _ORACLE)
-    recipes = [recipe for recipe, _ in groups]
+        lengths.setdefault(result["recipe"], set()).add(result.get("steps"))
     return [
-        _row(
-            recipe if recipes.count(recipe) == 1 else f"{recipe} ({steps} steps)",
-            runs,
-            protocol,
-            floor,
-            ceiling,
-        )
-        for (recipe, steps), runs in groups.items()
+        result["recipe"] if len(lengths[result["recipe"]]) == 1 else f"{result['recipe']} ({result.get('steps')} steps)"
+        for result in results
     ]
 
 
@@ -106,13 +113,14 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return statistics.mean(known) if known else None
 
 
-def _number(value: float | None, pattern: str = "{:.1f}") -> str:
-    return "–" if value is None else pattern.format(value)
+def number(value: float | None, pattern: str = "{:.1f}") -> str:
+    """The value as text; "–" for none."""
+    return UNKNOWN if value is None else pattern.format(value)
 
 
 def _time(seconds: float | None) -> str:
     if seconds is None:
-        return "–"
+        return UNKNOWN
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.0f} s"
 
 
@@ -121,60 +129,71 @@ def _cells(row: Row) -> dict[str, str]:
     return {
         "recipe": row.recipe,
         "seeds": str(row.seeds),
-        "mIoU": _number(row.miou) + ("" if row.spread is None else f" ± {row.spread:.1f}"),
-        "gain": _number(row.gain, "{:+.1f}"),
-        "gap closed": _number(row.gap_closed, "{:.0f} %"),
-        "paper's mIoU": "–" if row.reported is None else f"{row.reported:.1f} ({row.paper})",
+        "mIoU": number(row.miou) + ("" if row.spread is None else f" ± {row.spread:.1f}"),
+        "gain": number(row.gain, "{:+.1f}"),
+        "gap closed": number(row.gap_closed, "{:.0f} %"),
+        "paper's mIoU": UNKNOWN if row.reported is None else f"{row.reported:.1f} ({row.paper})",
         "time": _time(row.seconds),
-        "memory": "–" if not row.peak_memory_mb else f"{row.peak_memory_mb / 1024:.1f} GiB",
+        "memory": UNKNOWN if not row.peak_memory_mb else f"{row.peak_memory_mb / 1024:.1f} GiB",
     }
 
 
-def _classes(rows: Sequence[Row]) -> list[str]:
+def classes_of(rows: Sequence[Row]) -> list[str]:
+    """Names of all classes that any row scores."""
     return list(dict.fromkeys(name for row in rows for name in row.per_class))
+
+
+def score_grid(rows: Sequence[Row], title: str = "", more: Mapping[str, Sequence[str]] | None = None) -> Grid:
+    """One line a recipe: mIoU, gain, the paper's number and the cost; the best mIoU is bold.
+
+    The oracle trains on target labels, so it is never the best.
+
+    Args:
+        rows: at least one.
+        title: of the table.
+        more: further columns, head -> a text for each row; they stand after the mIoU.
+    """
+    lines = []
+    for place, row in enumerate(rows):
+        cells = list(_cells(row).items())
+        cells[3:3] = [(head, texts[place]) for head, texts in (more or {}).items()]
+        lines.append(dict(cells))
+    adapted = {place: row.miou for place, row in enumerate(rows) if row.miou is not None and row.method != ORACLE}
+    best = max(adapted.values(), default=None)
+    return Grid(
+        tuple(lines[0]),
+        tuple(tuple(line.values()) for line in lines),
+        title,
+        frozenset((place, 2) for place, miou in adapted.items() if len(rows) > 1 and miou == best),
+    )
+
+
+def class_grid(rows: Sequence[Row], title: str = "") -> Grid:
+    """One line a recipe and one column a class: mean IoU in percent."""
+    classes = classes_of(rows)
+    lines = tuple((row.recipe, *(number(row.per_class.get(name)) for name in classes)) for row in rows)
+    return Grid(("recipe", *classes), lines, title)
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """A GitHub table with one line a recipe and every class as a column; empty without rows."""
     if not rows:
         return ""
-    classes = _classes(rows)
-    heads = [*_cells(rows[0]), *classes]
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    lines = [heads, rule]
-    for row in rows:
-        lines.append([*_cells(row).values(), *(_number(row.per_class.get(name)) for name in classes)])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    scores, classes = score_grid(rows), class_grid(rows)
+    lines = [left + right[1:] for left, right in zip(scores.lines, classes.lines, strict=True)]
+    return to_markdown(Grid(scores.heads + classes.heads[1:], tuple(lines)))
 
 
 def rich_table(rows: Sequence[Row], title: str = "") -> Table:
-    """One line a recipe: mIoU, gain, the paper's number and the cost, without empty columns; the best mIoU is bold.
-
-    The oracle trains on target labels, so it is never the best.
-    """
-    table = Table(title=title or None)
-    lines = [_cells(row) for row in rows]
-    columns = [name for name in lines[0] if any(line[name] != "–" for line in lines)] if lines else []
-    for column in columns:
-        recipe = column == "recipe"
-        table.add_column(column, justify="left" if recipe else "right", no_wrap=recipe, overflow="fold")
-    best = max((row.miou for row in rows if row.miou is not None and row.method not in _ORACLE), default=None)
-    for row, cells in zip(rows, lines, strict=True):
-        if len(rows) > 1 and row.miou == best and row.method not in _ORACLE:
-            cells["mIoU"] = f"[bold]{cells['mIoU']}[/bold]"
-        table.add_row(*(cells[column] for column in columns))
-    return table
+    """The scores for a terminal, without empty columns; nothing but the title without rows."""
+    return to_rich(score_grid(rows, title).without_empty_columns()) if rows else Table(title=title or None)
 
 
 def class_table(rows: Sequence[Row], title: str = "IoU per class, percent") -> Table:
     """One line a class and one column a recipe, so that 19 classes fit a terminal."""
-    table = Table(title=title)
-    table.add_column("class")
-    for row in rows:
-        table.add_column(row.recipe.replace("_", " "), justify="right")
-    for name in _classes(rows):
-        table.add_row(name, *(_number(row.per_class.get(name)) for row in rows))
-    return table
+    heads = ("class", *(row.recipe.replace("_", " ") for row in rows))
+    lines = tuple((name, *(number(row.per_class.get(name)) for row in rows)) for name in classes_of(rows))
+    return to_rich(Grid(heads, lines, title))
 
 
 def terminal_tables(rows: Sequence[Row], title: str) -> list[Table]:

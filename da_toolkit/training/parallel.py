@@ -7,7 +7,7 @@ two domains and freezes a discriminator half of the time.
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -34,3 +34,31 @@ def average_gradients(fabric: "Fabric", module: nn.Module) -> None:
     flat /= fabric.world_size
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """Mean over processes; the value itself in a single one.
+
+    For the denominators of losses: the mean of the ranks' gradients is then that of one process with all images, also
+    where the ranks' images have different numbers of labelled pixels.
+    """
+    if not _several():
+        return value
+    value = value.detach().float()
+    torch.distributed.all_reduce(value)
+    return value / torch.distributed.get_world_size()
+
+
+def random_rows(count: int, columns: int, device: torch.device) -> Tensor:
+    """Uniform 0..1 [count,columns], a row for each of this rank's images: what one process would draw for them.
+
+    Ranks hold the same random state and deal images in turn, as `EpochSampler` does.
+    """
+    if not _several():
+        return torch.rand(count, columns, device=device)
+    world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    return torch.rand(count * world, columns, device=device)[rank::world]
+
+
+def _several() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -1,10 +1,20 @@
 """Every registered method through the same checks."""
 
+import dataclasses
+
 import pytest
 import torch
 from tester import METHOD_NAMES, losses_of, same, step_of, weights, with_ignored_corner
 
 from da_toolkit.registry import METHODS
+from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
+
+SMALL_RPT = RPT(
+    Patch(threshold=0.0),
+    Cluster(threshold=0.0, clusters=8, components=4),
+    SpatialLogic(steps=5, width=8, threshold=0.5),
+    Superpixels(12),
+)
 
 
 @pytest.mark.parametrize("name", METHOD_NAMES)
@@ -70,3 +80,15 @@ class TestMethod:
         trainer.fit(lambda *_: None)
         trainer.prepare_evaluation()
         assert trainer.done == 2
+
+    def test_works_with_rpt_beside_it(self, tiny_trainer, name):
+        method = METHODS[name].build()
+        without_logic = dataclasses.replace(SMALL_RPT, logic=SpatialLogic(weight=0.0))
+        rpt = SMALL_RPT if method.reads.source else without_logic
+        method = dataclasses.replace(method, regularizers=(*method.regularizers, rpt))
+        trainer = tiny_trainer(method, steps=3, rounds=True, forbid=name != "oracle")
+        reports = []
+        trainer.fit(lambda step, losses, rate: reports.append(losses), log_every=1)
+        assert "rpt_patch" not in reports[0] and {"seg", "rpt_patch", "rpt_cluster"} <= reports[-1].keys()
+        assert ("rpt_logic" in reports[-1]) == method.reads.source
+        assert all(torch.isfinite(torch.tensor(list(losses.values()))).all() for losses in reports)

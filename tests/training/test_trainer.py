@@ -1,9 +1,8 @@
 """The loop: stages, accumulation, clipping, precision, and two ranks against one."""
 
-import os
-
 import pytest
 import torch
+from ranks import gradients, two_ranks
 
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.methods import Adversarial, SourceOnly
@@ -105,57 +104,8 @@ def test_a_gpu_step_equals_the_cpu_step(tiny_recipe, toy):
     assert found[0] == pytest.approx(found[1], rel=1e-2)
 
 
-def _rank(rank, world, port, recipe, toy, results):
-    from lightning.fabric import Fabric
-    from lightning.fabric.plugins.environments import LightningEnvironment
-
-    from da_toolkit.training.trainer import Trainer
-
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE=str(world)
-    )
-    torch.set_num_threads(1)
-    environment = LightningEnvironment()
-    fabric = Fabric(accelerator="cpu", devices=world, strategy="ddp", plugins=[environment])
-    fabric.launch()
-    trainer = Trainer(recipe, fabric, toy(), toy(seed=1))
-    trainer.fit(lambda *_: None)
-    trainer.prepare_evaluation()
-    torch.save(
-        {"gradients": gradients(trainer), "buffers": dict(trainer.model.named_buffers())}, results / f"{rank}.pt"
-    )
-
-
-def two_ranks(recipe, toy, folder):
-    """What two gloo ranks, as real processes, end with."""
-    import socket
-
-    import torch.multiprocessing as mp
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = mp.get_context("fork")
-    ranks = [context.Process(target=_rank, args=(rank, 2, port, recipe, toy, folder)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-        assert process.exitcode == 0
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-
-
-def gradients(trainer):
-    """The last step's gradients of the network and of the terms' own players, by name.
-
-    Compared instead of weights: Adam's first step is the gradient's sign, which rounding decides where it is 0.
-    """
-    named = [*trainer.model.named_parameters(), *trainer.players.named_parameters(prefix="term")]
-    return {name: parameter.grad for name, parameter in named if parameter.grad is not None}
-
-
 def test_two_ranks_equal_one_process_with_twice_the_batch(tmp_path, tiny_recipe, toy):
-    """With the statistics of batch norm fixed, for the discriminator too."""
+    """With the statistics of batch norm fixed, for the discriminator too; tests/methods does it for every method."""
     import dataclasses
 
     from lightning.fabric import Fabric
@@ -163,12 +113,13 @@ def test_two_ranks_equal_one_process_with_twice_the_batch(tmp_path, tiny_recipe,
     from da_toolkit.training.trainer import Trainer
 
     recipe = dataclasses.replace(tiny_recipe(Adversarial(), steps=1), **PLAIN)
-    ranks = two_ranks(recipe, toy, tmp_path)
-    single = Trainer(
-        dataclasses.replace(recipe, batch_size=4), Fabric(accelerator="cpu", devices=1), toy(), toy(seed=1)
-    )
-    single.fit(lambda *_: None)
-    expected, found = gradients(single), ranks[0]["gradients"]
+
+    def train(fabric, batch_size=2):
+        trainer = Trainer(dataclasses.replace(recipe, batch_size=batch_size), fabric, toy(), toy(seed=1))
+        trainer.fit(lambda *_: None)
+        return gradients(trainer)
+
+    found, expected = two_ranks(train, tmp_path)[0], train(Fabric(accelerator="cpu", devices=1), 4)
     assert expected.keys() == found.keys() and any(name.startswith("term.") for name in expected)
     for name, tensor in expected.items():
         torch.testing.assert_close(
@@ -177,6 +128,14 @@ def test_two_ranks_equal_one_process_with_twice_the_batch(tmp_path, tiny_recipe,
 
 
 def test_every_rank_is_scored_with_the_same_batch_statistics(tmp_path, tiny_recipe, toy):
-    first, second = (found["buffers"] for found in two_ranks(tiny_recipe(Adversarial(), steps=2), toy, tmp_path))
+    from da_toolkit.training.trainer import Trainer
+
+    def train(fabric):
+        trainer = Trainer(tiny_recipe(Adversarial(), steps=2), fabric, toy(), toy(seed=1))
+        trainer.fit(lambda *_: None)
+        trainer.prepare_evaluation()
+        return dict(trainer.model.named_buffers())
+
+    first, second = two_ranks(train, tmp_path)
     assert any("running_mean" in name for name in first)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
