@@ -45,6 +45,7 @@ def test_every_recipe_runs_two_steps_under_demo(name, tmp_path, monkeypatch, cap
     assert {"torch", "da_toolkit"} <= set(result["versions"]) and result["seconds"] > 0
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "seg" in line] == list(range(1, steps + 1))
+    assert [line["stage"] for line in lines if "stage" in line] == list(range(1, stages + 1))
     assert (folder / "model.safetensors").stat().st_size > 1e6
     assert list((folder / "pictures").glob("*.png"))
     told = capsys.readouterr().out

@@ -89,7 +89,7 @@ class Validators(nn.Module):
         confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
         with evaluating(network):
             for source_index, target_index in self.places:
-                target = to_input(resized(self.target.image(target_index), self.sizes[1])[None], device)
+                target = _input(self.target, target_index, self.sizes[1], device)
                 with autocast():
                     probabilities = _probabilities(network, target)
                     other = self.teacher.probabilities(target)
@@ -100,16 +100,21 @@ class Validators(nn.Module):
                 }
                 sums = {name: sums.get(name, 0) + value for name, value in found.items()}
                 if self.source.has_labels:
-                    source = to_input(resized(self.source.image(source_index), self.sizes[0])[None], device)
+                    source = _input(self.source, source_index, self.sizes[0], device)
                     with autocast():
                         styled = _probabilities(network, match_lab_statistics(source, target).clamp(0, 1))
-                    label = torch.from_numpy(self.source.label(source_index)).to(device)
+                    label = torch.from_numpy(np.array(self.source.label(source_index))).to(device)
                     decided = F.interpolate(styled, size=label.shape, mode="bilinear").argmax(1)
                     confusion += image_confusions(decided, label[None], classes)[0]
         means = {name: (value / len(self.places)).item() for name, value in sums.items()}
         if self.source.has_labels:
             means["source_score"] = float(100 * np.nanmean(iou(confusion)))
         return means
+
+
+def _input(data: DomainData, index: int, size: tuple[int, int], device: torch.device) -> Tensor:
+    """[1,3,*size]."""
+    return to_input(np.stack([resized(data.image(index), size)]), device)
 
 
 def _probabilities(network: nn.Module, images: Tensor) -> Tensor:

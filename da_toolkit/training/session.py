@@ -1,5 +1,6 @@
 """One run from recipe to `result.json`: builds everything, trains, scores, and keeps the run's folder."""
 
+import itertools
 import json
 import shutil
 import time
@@ -285,11 +286,17 @@ class _Log:
         """Tell what terms know as a stage begins, and keep the pictures they show of it."""
         if not self.main:
             return
-        if numbers := self.trainer.numbers():
-            self._write(numbers, self.trainer.done)
+        numbers = self.trainer.numbers()
+        self._write({"stage": self._stage_number(), **numbers}, self.trainer.done)
+        if numbers:
             self.progress.note(f"{stage}: " + ", ".join(f"{name} {value:.3g}" for name, value in numbers.items()))
         for name, picture in self.trainer.figures().items():
             save_png(self.session.folder / "pictures" / f"{stage.replace(' ', '_')}_{name}.png", picture)
+
+    def _stage_number(self) -> int:
+        """Of the stage that the next step belongs to, from 1."""
+        ends = itertools.accumulate(stage.steps for stage in self.session.recipe.schedule.stages)
+        return 1 + sum(end <= self.trainer.done for end in ends)
 
     def result(self) -> dict[str, Any]:
         session, recipe, device = self.session, self.session.recipe, self.trainer.fabric.device

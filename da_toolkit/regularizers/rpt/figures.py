@@ -19,13 +19,28 @@ def with_borders(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
     return drawn
 
 
-def heat_map(image: np.ndarray, plausibility: np.ndarray) -> np.ndarray:
-    """The grey image uint8 [H,W,3], redder where the logic finds its category [h,w], 0..1, less plausible."""
+def heat_map(image: np.ndarray, plausibility: np.ndarray, threshold: float) -> np.ndarray:
+    """The grey image uint8 [H,W,3], redder where the logic finds its category [h,w], 0..1, less plausible.
+
+    Full red is `threshold` and below, and half of it the threshold's square root.
+    """
     size = image.shape[1::-1]
-    doubt = 1 - cv2.resize(plausibility.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    found = cv2.resize(plausibility.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    doubt = np.clip(np.log(found.clip(1e-6, 1)) / np.log(min(0.99, max(1e-6, threshold))), 0, 1)
     grey = np.repeat(image.mean(2, keepdims=True), 3, axis=2) * 0.6 + 80
     red = np.array([220, 20, 30], dtype=np.float32)
     return (grey * (1 - doubt[..., None]) + red * doubt[..., None]).clip(0, 255).astype(np.uint8)
+
+
+def one_of_each(sizes: Sequence[int], labels: Sequence[int]) -> list[int]:
+    """Numbers of all clusters: the largest one of each label, then the second largest of each, and so on."""
+    rank: dict[int, int] = {}
+    order = []
+    for cluster in sorted(range(len(sizes)), key=lambda cluster: -sizes[cluster]):
+        label = labels[cluster]
+        rank[label] = rank.get(label, 0) + 1
+        order.append((rank[label], -sizes[cluster], cluster))
+    return [cluster for *_, cluster in sorted(order)]
 
 
 def crop_of(image: np.ndarray, inside: np.ndarray, side: int = 64) -> np.ndarray:

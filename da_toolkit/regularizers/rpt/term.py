@@ -24,7 +24,7 @@ from da_toolkit.regularizers.rpt.cluster import (
     load_assignment,
     save_assignment,
 )
-from da_toolkit.regularizers.rpt.figures import contact_sheet, crop_of, heat_map, with_borders
+from da_toolkit.regularizers.rpt.figures import contact_sheet, crop_of, heat_map, one_of_each, with_borders
 from da_toolkit.regularizers.rpt.logic import (
     LogicModel,
     SpatialLogic,
@@ -205,31 +205,40 @@ class RPTTerm(Term):
             columns |= {name: list(labels[rows].cpu().numpy()) for name, labels in self.labels.items()}
         if self.logic_trained:
             doubt = logic_plausibility(self.settings.logic, self.logic, view.probabilities()).cpu().numpy()
-            columns["logic"] = [heat_map(image, found) for image, found in zip(images, doubt, strict=True)]
+            threshold = self.settings.logic.threshold
+            columns["logic"] = [heat_map(image, found, threshold) for image, found in zip(images, doubt, strict=True)]
         figures = {"rpt": prediction_grid(images, columns, self.context.label_space, tile_width=256)}
         if self.assignment is not None and "cluster" in self.labels:
             figures["clusters"] = self._contact_sheet(stage)
         return figures
 
     def _contact_sheet(self, stage: StageContext, lines: int = 12, crops: int = 12) -> np.ndarray:
-        """Regions of the largest clusters among the first images, with the category each cluster votes for."""
+        """Regions, among the first images, of the largest cluster of each category voted for, then of the second."""
         assert self.assignment is not None and self.rows is not None
+        votes = self._cluster_labels()
+        shown = one_of_each(torch.bincount(self.assignment).tolist(), votes)[:lines]
         found: dict[int, list[np.ndarray]] = {}
-        largest = torch.bincount(self.assignment).topk(min(lines, int(self.assignment.max()) + 1)).indices.tolist()
         for batch in islice(stage.target_pass(), 8):
             assert batch.regions is not None
             for image, regions, index in zip(batch.image, batch.regions.cpu().numpy(), batch.index, strict=True):
                 first = int(self.rows.offsets[index])
                 own = self.assignment[first : first + int(regions.max()) + 1].tolist()
                 for region, cluster in enumerate(own):
-                    if cluster in largest and len(found.setdefault(cluster, [])) < crops and (regions == region).any():
+                    if cluster in shown and len(found.setdefault(cluster, [])) < crops and (regions == region).any():
                         found[cluster].append(crop_of(_picture(image), regions == region))
-        sheet = []
-        for cluster in largest:
-            label = int(self.labels["cluster"][:-1][self.assignment == cluster][0])
-            name = "not selected" if label == IGNORE else self.context.label_space.classes[label]
-            sheet.append((f"cluster {cluster}: {name}", found.get(cluster, [])))
+        names = {label: name for label, name in enumerate(self.context.label_space.classes)}
+        sheet = [
+            (f"cluster {cluster}: {names.get(votes[cluster], 'not selected')}", found.get(cluster, []))
+            for cluster in shown
+        ]
         return contact_sheet(sheet)
+
+    def _cluster_labels(self) -> list[int]:
+        """What each cluster votes for this round, 255 = not selected."""
+        assert self.assignment is not None
+        votes = self.labels["cluster"].new_full((int(self.assignment.max()) + 1,), IGNORE)
+        votes[self.assignment] = self.labels["cluster"][:-1]
+        return votes.tolist()
 
     def get_extra_state(self) -> dict[str, Any]:
         return {
