@@ -13,6 +13,7 @@ from typing import Any
 
 import ablation
 import accuracy
+import compare_speed
 import methods_page
 import official_layouts
 import rpt_clusters
@@ -30,6 +31,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "rpt_cost": rpt_cost.table,
     "official_layouts": official_layouts.table,
     "speed": speed.table,
+    "compare_speed": compare_speed.table,
 }
 
 

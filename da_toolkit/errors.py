@@ -10,6 +10,8 @@ EXIT_USER_ERROR = 2
 class UserError(Exception):
     """A mistake outside the code: the message names the file, the setting and the remedy."""
 
+    code = EXIT_USER_ERROR
+
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name nobody registered: lists the valid ones and the nearest match."""
@@ -21,10 +23,10 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
 
 
 def exits_cleanly(main: Callable[[], int | None]) -> None:
-    """Run a command's `main`; a `UserError` becomes one paragraph on stderr and exit code 2."""
+    """Run a command's `main`; a `UserError` becomes one paragraph on stderr and its exit code."""
     try:
         code = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_USER_ERROR) from None
+        raise SystemExit(error.code) from None
     raise SystemExit(code or 0)

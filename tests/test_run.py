@@ -78,7 +78,7 @@ def test_evaluate_repeats_the_runs_score(finished, monkeypatch, capsys):
 def test_a_second_run_in_a_folder_needs_a_word(finished):
     session, _ = finished
     before = (session.folder / "result.json").read_bytes()
-    with pytest.raises(UserError, match=r"already holds a run.*--resume.*--overwrite"):
+    with pytest.raises(UserError, match=r"already holds a finished run.*--resume.*--overwrite"):
         session.run()
     assert (session.folder / "result.json").read_bytes() == before
     Session(

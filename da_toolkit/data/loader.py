@@ -1,5 +1,6 @@
 """Infinite seeded batches of one domain, resumable at any step without replaying the ones before."""
 
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
@@ -108,12 +109,14 @@ def load_batches(samples: Samples, places: Iterable[list[Place]], workers: int) 
         batch_sampler=cast(Any, places),
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_start_worker if workers else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # or the loader would draw from the one that dropout uses
     )
     return iter(loader)
 
 
-def _one_thread(_: int) -> None:
+def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # sent to all processes of a run; its main one stops
+        signal.signal(number, signal.SIG_IGN)

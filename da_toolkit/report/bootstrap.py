@@ -21,7 +21,7 @@ class Interval:
     images: int
 
     def __str__(self) -> str:
-        return f"{self.difference:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+        return f"{self.difference:+z.1f} [{self.low:+z.1f}, {self.high:+z.1f}]"
 
 
 def draw_images(images: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:

@@ -12,7 +12,17 @@ from da_toolkit.report.choosing import LAST, ORACLE_CHOICE, Chooser, choices, ch
 from da_toolkit.report.grid import UNKNOWN, Grid
 from da_toolkit.report.paired import paired_differences
 from da_toolkit.report.runs import Run
-from da_toolkit.report.table import SOURCE_ONLY, Row, class_grid, classes_of, number, row_names, score_grid, summarize
+from da_toolkit.report.table import (
+    ORACLE,
+    SOURCE_ONLY,
+    Row,
+    class_grid,
+    classes_of,
+    number,
+    row_names,
+    score_grid,
+    summarize,
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Comparison:
                 chooser.name,
                 str(chooser.runs),
                 number(chooser.miou),
-                number(chooser.above_last, "{:+.1f}"),
+                number(chooser.above_last, "{:+z.1f}"),
                 _correlation(chooser.correlation_final, chooser.final),
                 _correlation(chooser.correlation_all, chooser.all),
             )
@@ -92,7 +102,7 @@ def protocols_in(runs: Sequence[Run]) -> list[str]:
 
 
 def compare(runs: Sequence[Run], protocol: str = "", baseline: str = "") -> list[Comparison]:
-    """One comparison a protocol.
+    """One comparison a protocol; source-only comes first and the oracle last, others stand in the order given.
 
     Args:
         runs: at least one.
@@ -107,7 +117,9 @@ def compare(runs: Sequence[Run], protocol: str = "", baseline: str = "") -> list
     if protocol and protocol not in known:
         raise unknown_name("protocol (--protocol) of these runs", protocol, known)
     wanted = [protocol] if protocol else known
-    found = [_compare(runs, name, baseline) for name in wanted]
+    order = {SOURCE_ONLY: 0, ORACLE: 2}
+    ordered = sorted(runs, key=lambda run: order.get(run.result["method"], 1))
+    found = [_compare(ordered, name, baseline) for name in wanted]
     if baseline and not any(comparison.baseline for comparison in found):
         valid = {row.recipe for comparison in found for row in comparison.rows}
         raise unknown_name("baseline (--baseline)", baseline, valid)
@@ -131,12 +143,12 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
     baseline, why = _baseline(rows, groups, wanted)
     differences, reasons = paired_differences(groups, baseline, protocol) if baseline else ({}, [])
     if differences:
-        images = sorted({found.images for found in differences.values()})
+        images = " or ".join(map(str, sorted({found.images for found in differences.values()})))
         notes.append(
-            f"[low, high] after a difference to {baseline} is its {100 * LEVEL:.0f} % interval from a paired "
-            f"bootstrap: {RESAMPLES} draws, with replacement, of the {' or '.join(map(str, images))} validation images; seeds are "
-            "not resampled. A draw is the same for both recipes and for all their seeds, seeds are matched by number, "
-            "and mIoU is taken anew from the summed confusion matrices."
+            f"[low, high] after a difference to {baseline} is its {100 * LEVEL:.0f} % interval by paired bootstrap: "
+            f"{RESAMPLES} draws, with replacement, of the {images} validation images. Seeds are not resampled. A draw "
+            "is the same for both recipes and for all their seeds, seeds are matched by number, and mIoU is taken anew "
+            "from the summed confusion matrices."
         )
     found = choosers([run.evaluations for run in scored], protocol)
     if len(found) > 2 or any(chooser.runs for chooser in found):

@@ -2,7 +2,8 @@
 
 import html
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rich.markup import escape as escape_markup
@@ -65,6 +66,31 @@ def _markdown_line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(safe) + " |\n"
 
 
+def fitting(grid: Grid, width: int) -> list[Grid]:
+    """The grid in as many parts as it takes for each to fit a terminal of `width` columns; all have the first column.
+
+    Heads are broken between words. A column that is too wide on its own gets a part to itself.
+    """
+    cells = [[line[c] for line in grid.lines] for c in range(len(grid.heads))]
+    widest = [max(map(len, [*texts, *head.split()]), default=0) for texts, head in zip(cells, grid.heads, strict=True)]
+    heads = ["\n".join(textwrap.wrap(head, wide or 1)) for head, wide in zip(grid.heads, widest, strict=True)]
+    parts: list[list[int]] = [[0]]
+    for column in range(1, len(heads)):
+        needed = sum(widest[c] + 3 for c in [*parts[-1], column]) + 1
+        if needed > width and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(column)
+    return [
+        Grid(
+            tuple(heads[c] for c in part),
+            tuple(tuple(line[c] for c in part) for line in grid.lines),
+            grid.title,
+            frozenset((line, part.index(c)) for line, c in grid.bold if c in part),
+        )
+        for part in parts
+    ]
+
+
 def to_rich(grid: Grid) -> Table:
     """A terminal table; markup in names is shown as it is written."""
     table = Table(title=escape_markup(grid.title) or None)
@@ -107,13 +133,19 @@ def to_latex(grid: Grid, upright_heads: bool = False) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def to_html(grid: Grid, name: str = "", marks: dict[str, str] | None = None) -> str:
+def to_html(
+    grid: Grid,
+    name: str = "",
+    marks: Mapping[str, str] | None = None,
+    paint: Callable[[int, int], str] | None = None,
+) -> str:
     """A table element whose columns can be sorted by the page's script.
 
     Args:
         grid: the table; its title becomes the caption.
         name: its CSS class.
         marks: head -> a colour (#rrggbb) shown beside it.
+        paint: (line, column) -> a CSS background for the cell, or "".
     """
     marks = marks or {}
     heads = []
@@ -125,7 +157,9 @@ def to_html(grid: Grid, name: str = "", marks: dict[str, str] | None = None) -> 
         cells = [f'<th scope="row">{html.escape(first)}</th>']
         for column, cell in enumerate(others, 1):
             best = ' class="best"' if (row, column) in grid.bold else ""
-            cells.append(f"<td{best}>{html.escape(cell)}</td>")
+            background = paint(row, column) if paint else ""
+            style = f' style="background:{background}"' if background else ""
+            cells.append(f"<td{best}{style}>{html.escape(cell)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     caption = f"<caption>{html.escape(grid.title)}</caption>" if grid.title else ""
     return (

@@ -130,7 +130,7 @@ def _cells(row: Row) -> dict[str, str]:
         "recipe": row.recipe,
         "seeds": str(row.seeds),
         "mIoU": number(row.miou) + ("" if row.spread is None else f" ± {row.spread:.1f}"),
-        "gain": number(row.gain, "{:+.1f}"),
+        "gain": number(row.gain, "{:+z.1f}"),
         "gap closed": number(row.gap_closed, "{:.0f} %"),
         "paper's mIoU": UNKNOWN if row.reported is None else f"{row.reported:.1f} ({row.paper})",
         "time": _time(row.seconds),
@@ -191,9 +191,14 @@ def rich_table(rows: Sequence[Row], title: str = "") -> Table:
 
 def class_table(rows: Sequence[Row], title: str = "IoU per class, percent") -> Table:
     """One line a class and one column a recipe, so that 19 classes fit a terminal."""
+    return to_rich(recipe_columns(rows, title))
+
+
+def recipe_columns(rows: Sequence[Row], title: str) -> Grid:
+    """IoU with one line a class and one column a recipe."""
     heads = ("class", *(row.recipe.replace("_", " ") for row in rows))
     lines = tuple((name, *(number(row.per_class.get(name)) for row in rows)) for name in classes_of(rows))
-    return to_rich(Grid(heads, lines, title))
+    return Grid(heads, lines, title)
 
 
 def terminal_tables(rows: Sequence[Row], title: str) -> list[Table]:

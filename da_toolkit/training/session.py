@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,8 +24,10 @@ from da_toolkit.models.segmenter import Segmenter
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.report.figures import prediction_grid, save_png, save_predictions
 from da_toolkit.training.checkpoint import load_checkpoint, save_checkpoint
+from da_toolkit.training.lock import locked
 from da_toolkit.training.progress import TrainingProgress, make_progress
 from da_toolkit.training.provenance import environment, peak_memory_mb, write_json
+from da_toolkit.training.signals import Stopped, StopRequest
 from da_toolkit.training.tracking import MetricsFile, NoTracker, Tracker, make_tracker
 from da_toolkit.training.trainer import Trainer
 
@@ -56,7 +59,7 @@ class Runtime:
     compile: bool = False
     """Pass the network through torch.compile."""
     resume: bool = False
-    """Continue from the run folder's checkpoint."""
+    """Insist on continuing from the run folder's checkpoint, which an unfinished run of the same recipe does anyway."""
     overwrite: bool = False
     """Start anew in a folder that holds a run, deleting it."""
 
@@ -101,47 +104,60 @@ class Session:
         trainer = Trainer(self.recipe, fabric, source, target, runtime.seed, runtime.workers, runtime.compile)
         return trainer, val
 
-    def prepare_folder(self) -> None:
-        """Make the run's folder, or refuse it. Raises `UserError`: nothing is deleted unless asked."""
-        settings = self.folder / "recipe.json"
-        if settings.exists() and self.runtime.overwrite:
+    def prepare_folder(self) -> bool:
+        """Make the run's folder, or refuse it; whether the run goes on from its checkpoint.
+
+        Raises `UserError`: nothing is deleted unless asked.
+        """
+        settings, runtime = self.folder / "recipe.json", self.runtime
+        if runtime.overwrite and self.folder.exists():
             shutil.rmtree(self.folder)
-        elif settings.exists() and not self.runtime.resume:
+        finished = (self.folder / "result.json").exists()
+        resumes = self.checkpoint.exists() and (runtime.resume or not finished)
+        if runtime.resume and not resumes:
+            raise UserError(f"--resume: there is no checkpoint {self.checkpoint}. Start the run without --resume.")
+        if finished and not resumes:
             raise UserError(
-                f"The folder {self.folder} already holds a run. Pass --resume to continue it, --overwrite to delete "
-                "it and start anew, or another --runs or --seed."
+                f"The folder {self.folder} already holds a finished run. Pass --resume to complete it, --overwrite to "
+                "delete it and start anew, or another --runs or --seed."
             )
-        if self.runtime.resume:
-            if not self.checkpoint.exists():
-                raise UserError(f"--resume: there is no checkpoint {self.checkpoint}. Start the run without --resume.")
+        if resumes:
             check_same(settings, self.recipe)
         write_json(settings, self.recipe.to_json())
+        return resumes
 
     def run(self) -> dict[str, Any]:
-        """Train, score and write `result.json`, which is also returned."""
+        """Train, score and write `result.json`, which is also returned.
+
+        A run that was stopped goes on from its checkpoint. Raises `Stopped` after a signal.
+        """
         trainer, val = self.build()
+        main = trainer.fabric.global_rank == 0
+        with StopRequest() as stop, locked(self.folder) if main else nullcontext():
+            return self._run(trainer, val, main, stop)
+
+    def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric
-        main = fabric.global_rank == 0
-        if main:
-            self.prepare_folder()
-        fabric.barrier()
+        resumes = fabric.broadcast(self.prepare_folder() if main else False)
         tracker = make_tracker(self.runtime.tracking, self.runtime.runs) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
-        log = _Log(self, trainer, val, tracker, main)
+        log = _Log(self, trainer, val, tracker, main, stop)
         status = "FAILED"
         try:
-            if self.runtime.resume:
+            if resumes:
                 state = load_checkpoint(self.checkpoint, fabric.device)
                 trainer.load_state(state)
                 log.load_state(state["log"])
                 log.progress.note(f"resumed after step {trainer.done}")
+            elif main:
+                log.file.cut(0)  # of an attempt that ended before its first checkpoint
             trainer.fit(log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen)
             result = log.result()
             if main:
                 self._keep(result, trainer, tracker)
             status = "FINISHED"
             return result
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             status = "KILLED"
             raise
         finally:
@@ -168,8 +184,11 @@ class Session:
 class _Log:
     """Evaluations, checkpoints and reports while a session trains."""
 
-    def __init__(self, session: Session, trainer: Trainer, val: DomainData, tracker: Tracker, main: bool) -> None:
+    def __init__(
+        self, session: Session, trainer: Trainer, val: DomainData, tracker: Tracker, main: bool, stop: StopRequest
+    ) -> None:
         self.session, self.trainer, self.val, self.tracker, self.main = session, trainer, val, tracker, main
+        self.stop = stop
         self.file = MetricsFile(session.folder / "metrics.jsonl")
         self.progress: TrainingProgress = make_progress(session.recipe.schedule.steps) if main else TrainingProgress()
         self.started = time.perf_counter()
@@ -224,10 +243,16 @@ class _Log:
             self.evaluate(step)
             for buffer, kept in zip(self.trainer.model.buffers(), buffers, strict=True):
                 buffer.copy_(kept)  # a look on the way must not change what is trained
-        if step == total or step % self.session.runtime.save_every == 0:
+        stops = self.stop.asked(self.trainer.fabric)
+        if stops or step == total or step % self.session.runtime.save_every == 0:
             if self.main:
                 save_checkpoint(self.session.checkpoint, {**self.trainer.state(), "log": self.state()})
             self.trainer.fabric.barrier()
+        if stops and step < total:
+            raise Stopped(
+                f"Stopped by {self.stop.name or 'a signal'} after step {step} of {total}; the checkpoint "
+                f"{self.session.checkpoint} is written. The same command goes on from there."
+            )
 
     def evaluate(self, step: int) -> None:
         trainer, recipe = self.trainer, self.session.recipe
