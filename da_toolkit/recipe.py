@@ -16,7 +16,7 @@ from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError, unknown_name
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.methods.term import Method
-from da_toolkit.models.deeplab import DeepLabSettings
+from da_toolkit.models.settings import ModelSettings
 from da_toolkit.training.optim import SGD, LearningRate, Optimizer
 from da_toolkit.training.stages import Stage, rounds
 
@@ -64,7 +64,7 @@ class Recipe:
 
     source: Domain
     target: Domain
-    model: DeepLabSettings
+    model: ModelSettings
     method: Method
     schedule: Schedule = field(default_factory=Schedule)
     optimizer: Optimizer = field(default_factory=SGD)

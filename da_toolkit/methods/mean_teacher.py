@@ -57,17 +57,17 @@ class MeanTeacher(Regularizer):
     """Of the teacher's moving average, 0..1."""
     threshold: float = 0.968
     """An image's labels count as much as its share of pixels surer than this, 0..1."""
-    ignore_top: int = 0
-    """Rows of the target image, from its top, whose labels do not count (DAFormer: 15)."""
-    ignore_bottom: int = 0
-    """The same from its bottom, where the car's bonnet is (DAFormer: 120)."""
+    ignore_top: float = 0.0
+    """Share 0..1 of the target image's rows, from its top, whose labels do not count (DAFormer: 15 of 512)."""
+    ignore_bottom: float = 0.0
+    """The same from its bottom, where the car's bonnet is (DAFormer: 120 of 512)."""
     mix: ClassMix = field(default_factory=ClassMix)
     masking: Masking = field(default_factory=lambda: Masking(weight=0.0))
 
     def __post_init__(self) -> None:
-        for name, value in (("momentum", self.momentum), ("threshold", self.threshold)):
-            if not 0 <= value <= 1:
-                raise UserError(f"mean_teacher.{name} lies in 0..1, got {value}.")
+        for name in ("momentum", "threshold", "ignore_top", "ignore_bottom"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"mean_teacher.{name} lies in 0..1, got {getattr(self, name)}.")
         if self.masking.block < 1 or not 0 <= self.masking.ratio <= 1:
             raise UserError("mean_teacher.masking: block must be at least 1 and ratio lie in 0..1.")
 
@@ -128,10 +128,9 @@ def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor,
     highest, label = probabilities.max(1)
     share = (highest > settings.threshold).float().mean((1, 2), keepdim=True)
     sure = share.expand_as(highest).clone()
-    if settings.ignore_top:
-        sure[:, : settings.ignore_top] = 0
-    if settings.ignore_bottom:
-        sure[:, -settings.ignore_bottom :] = 0
+    rows = label.shape[1]
+    sure[:, : round(settings.ignore_top * rows)] = 0
+    sure[:, rows - round(settings.ignore_bottom * rows) :] = 0
     return label, sure
 
 

@@ -16,7 +16,7 @@ from da_toolkit.training.stages import Stage, StageContext
 from da_toolkit.training.step import Step
 
 if TYPE_CHECKING:
-    from da_toolkit.models.deeplab import DeepLabSettings
+    from da_toolkit.models.settings import ModelSettings
     from da_toolkit.regularizers.rpt.superpixels import Superpixels
 
 
@@ -68,7 +68,7 @@ class BuildContext:
     feature_channels: int
     network: nn.Module
     """The segmentation network, for terms that keep a copy of it. A term must not keep the network itself."""
-    model: "DeepLabSettings | None" = None
+    model: "ModelSettings | None" = None
     """Settings of the network, for terms that need another one like it."""
     class_balance: float = 0.0
     """The method's own, for every term with a cross-entropy."""

@@ -29,11 +29,17 @@ def build_backbone(name: str, output_stride: int, weights: str) -> nn.Module:
 
     if not timm.is_model(name):
         raise unknown_name("backbone", name, timm.list_models())
-    settings: dict[str, Any] = {"features_only": True, "output_stride": output_stride}
+    return load_weights(name, weights, {"features_only": True, "output_stride": output_stride})
+
+
+def load_weights(name: str, weights: str, settings: dict[str, Any]) -> nn.Module:
+    """A timm network made with `settings`, and `weights` as `build_backbone` takes them. Raises `UserError`."""
+    import timm
+
     if weights != "timm":
         backbone = timm.create_model(name, pretrained=False, **settings)
         if weights != "none":
-            _load(backbone, name, _packaged_state(name) if weights == "packaged" else _file_state(weights))
+            _load(backbone, name, _packaged_state(name) if weights == "packaged" else read_weights(weights))
         return backbone
     try:
         return timm.create_model(name, pretrained=True, **settings)
@@ -67,7 +73,8 @@ def _packaged_state(name: str) -> dict[str, torch.Tensor]:
     return dict(zip(full, stored.values(), strict=True))
 
 
-def _file_state(path: str) -> dict[str, torch.Tensor]:
+def read_weights(path: str) -> dict[str, torch.Tensor]:
+    """The tensors of a .safetensors or .pth file. Raises `UserError` for one that is missing or damaged."""
     file = Path(path)
     if not file.is_file():
         raise UserError(
@@ -88,7 +95,9 @@ def _load(backbone: nn.Module, name: str, state: dict[str, torch.Tensor]) -> Non
     wanted = backbone.state_dict()
     # features_only flattens some networks' module names ("layer1.0" -> "layer1_0"); align by that rule.
     flat = {key.replace(".", "_"): value for key, value in state.items()}
-    found = {key: flat.get(key.replace(".", "_")) for key in wanted}
+    found = {
+        key: flat.get(key.replace(".", "_"), flat.get(key.removeprefix("model.").replace(".", "_"))) for key in wanted
+    }
     missing = [
         key
         for key, value in found.items()

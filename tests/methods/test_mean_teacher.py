@@ -40,7 +40,7 @@ def test_the_teacher_is_the_moving_average(tiny_trainer):
 
 def test_labels_count_as_much_as_their_image_is_sure():
     probabilities = torch.randn(3, 4, 8, 6, generator=torch.Generator().manual_seed(0)).mul(4).softmax(1)
-    settings = MeanTeacher(threshold=0.8, ignore_top=2, ignore_bottom=1)
+    settings = MeanTeacher(threshold=0.8, ignore_top=0.25, ignore_bottom=0.125)
     label, sure = pseudo_labels(probabilities, settings)
     for image in range(3):
         share = sum(float(probabilities[image, :, h, w].max()) > 0.8 for h in range(8) for w in range(6)) / 48

@@ -1,0 +1,111 @@
+"""Mix Transformer backbones (MiT; Xie et al., NeurIPS 2021) from the transformers library, as feature pyramids."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.models.backbones import read_weights
+
+_WIDE = [64, 128, 320, 512]
+# channels and depths of the four stages; "mit_test" is for tests
+_VARIANTS = {
+    "mit_b0": ([32, 64, 160, 256], [2, 2, 2, 2]),
+    "mit_b1": (_WIDE, [2, 2, 2, 2]),
+    "mit_b2": (_WIDE, [3, 4, 6, 3]),
+    "mit_b3": (_WIDE, [3, 4, 18, 3]),
+    "mit_b4": (_WIDE, [3, 8, 27, 3]),
+    "mit_b5": (_WIDE, [3, 6, 40, 3]),
+    "mit_test": ([8, 16, 20, 32], [1, 1, 1, 1]),
+}
+STRIDES = [4, 8, 16, 32]
+
+
+class FeatureInfo:
+    """Channels and strides of the feature maps, as timm's networks tell them."""
+
+    def __init__(self, channels: list[int], strides: list[int]) -> None:
+        self._channels, self._strides = channels, strides
+
+    def channels(self) -> list[int]:
+        return self._channels
+
+    def reduction(self) -> list[int]:
+        return self._strides
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+
+class MixTransformer(nn.Module):
+    """Images [B,3,H,W] -> four maps of strides 4, 8, 16 and 32."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        transformers = _library()
+        if name not in _VARIANTS:
+            raise unknown_name("backbone", name, _VARIANTS)
+        channels, depths = _VARIANTS[name]
+        self.feature_info = FeatureInfo(channels, STRIDES)
+        heads = [max(1, width // (channels[0])) if name != "mit_test" else 1 for width in channels]
+        config = transformers.SegformerConfig(
+            depths=depths, hidden_sizes=channels, num_attention_heads=heads, drop_path_rate=0.1
+        )
+        self.encoder = transformers.SegformerModel(config)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return list(self.encoder(images, output_hidden_states=True).hidden_states)
+
+
+def build_mix_transformer(name: str, weights: str) -> MixTransformer:
+    """A MiT backbone.
+
+    Args:
+        name: mit_b0 ... mit_b5.
+        weights: "none", "hub" (nvidia/mit-bN, downloaded or in the Hugging Face cache), a folder that
+            `save_pretrained` wrote, or a .safetensors or .pth file of a `SegformerModel`.
+
+    Raises:
+        UserError: the library is missing, an unknown name, or weights that cannot be had or do not fit.
+    """
+    backbone = MixTransformer(name)
+    if weights == "none":
+        return backbone
+    place = f"nvidia/{name.replace('_', '-')}" if weights == "hub" else weights
+    if weights == "hub" or Path(weights).is_dir():
+        state = _library_state(place, weights == "hub")
+    else:
+        state = {key.removeprefix("segformer."): value for key, value in read_weights(weights).items()}
+    wanted = backbone.encoder.state_dict()
+    missing = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
+    if missing:
+        raise UserError(
+            f"model.weights: {place} does not fit backbone {name!r}: {len(missing)} tensors are missing or of another "
+            f"shape, the first is {missing[0]!r}. Use weights of a SegformerModel of that size."
+        )
+    backbone.encoder.load_state_dict({key: state[key] for key in wanted})
+    return backbone
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise UserError(
+            "MiT backbones need the package transformers: pip install 'da_toolkit[transformers]'."
+        ) from error
+    return transformers
+
+
+def _library_state(place: str, download: bool) -> dict[str, torch.Tensor]:
+    try:
+        loaded = _library().SegformerModel.from_pretrained(place, local_files_only=not download)
+    except Exception as error:  # the library's download stack raises many types; all mean "no weights"
+        raise UserError(
+            f"model.weights: {place} could not be loaded ({type(error).__name__}: {str(error).splitlines()[0]}). With "
+            "no network, download it elsewhere and set --model.weights FOLDER, or use --model.weights none for random "
+            "ones."
+        ) from error
+    return loaded.state_dict()

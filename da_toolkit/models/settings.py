@@ -1,0 +1,38 @@
+"""What the settings of every segmentation network promise."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from da_toolkit.models.pyramid import BatchNorm, ImageFeatures, PyramidSegmenter
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Settings shared by all networks."""
+
+    backbone: str = "resnet101"
+    """Name of the backbone."""
+    output_stride: int = 8
+    """Input pixels per pixel of the last feature map."""
+    weights: str = "timm"
+    """"timm" or "hub" (downloaded or cached), "packaged" (EfficientNet-Lite0), "none", or a path."""
+    batch_norm: BatchNorm = "train"
+    """Backbone batch norm: "train", "affine_frozen" (running statistics still updated) or "frozen"."""
+    aux: bool = False
+    """Add the auxiliary level on the second-last feature map, for multi-level methods."""
+
+    def build_backbone(self) -> nn.Module:
+        """The backbone with the weights that training starts from.
+
+        Raises `UserError` for an unknown backbone or weights that cannot be had.
+        """
+        raise NotImplementedError
+
+    def pretrained(self, levels: int = 1) -> ImageFeatures:
+        """The same, frozen, giving its last `levels` feature maps."""
+        return ImageFeatures(self.build_backbone(), levels)
+
+    def build(self, num_classes: int) -> PyramidSegmenter:
+        """The network. Raises `UserError` as `build_backbone` does."""
+        raise NotImplementedError

@@ -1,0 +1,31 @@
+"""DAFormer, GTA5 -> Cityscapes."""
+
+from da_toolkit.data import GTA5, Cityscapes
+from da_toolkit.data.rare_classes import RareClasses
+from da_toolkit.data.transforms import Augmentation
+from da_toolkit.methods import ClassMix, FeatureDistance, MeanTeacher, SourceOnly
+from da_toolkit.models.daformer import DAFormer
+from da_toolkit.recipe import Recipe, Reported, Schedule, Stage
+from da_toolkit.training.optim import AdamW, LearningRate
+
+recipe = Recipe(
+    source=GTA5(size=(720, 1280)),
+    target=Cityscapes(size=(512, 1024)),
+    model=DAFormer(backbone="mit_b5", weights="hub"),
+    method=SourceOnly(
+        regularizers=(
+            MeanTeacher(
+                momentum=0.999, threshold=0.968, ignore_top=15 / 512, ignore_bottom=120 / 512, mix=ClassMix(jitter=0.2)
+            ),
+            FeatureDistance(weight=0.005),
+        ),
+    ),
+    schedule=Schedule((Stage("train", steps=40_000),)),
+    optimizer=AdamW(lr=6e-5, head_multiplier=10, weight_decay=0.01),
+    learning_rate=LearningRate("poly", power=1.0, warmup=1_500),
+    batch_size=2,
+    source_augmentation=Augmentation(flip=True, crop=(512, 512)),
+    target_augmentation=Augmentation(flip=True, crop=(512, 512)),
+    rare_classes=RareClasses(temperature=0.01),
+    reported=Reported(miou=68.3, paper="Hoyer et al., CVPR 2022", note="not reproduced here"),
+)

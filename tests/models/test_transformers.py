@@ -1,0 +1,142 @@
+"""Transformer networks: shapes, training, weights by path, and the head against plain computation."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from da_toolkit.errors import UserError
+from da_toolkit.methods import Adversarial, MeanTeacher, SourceOnly
+from da_toolkit.models.daformer import DAFormer, DAFormerHead
+from da_toolkit.models.vision_transformer import VisionTransformer
+from da_toolkit.recipe import Recipe
+from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
+
+MIT = DAFormer("mit_test", weights="none", width=8)
+VIT = VisionTransformer("test_vit", output_stride=16, weights="none", blocks=2, width=8)
+PYRAMID = DAFormer("test_resnet", weights="none", width=8)
+NETWORKS = {"mit": MIT, "vit": VIT, "timm pyramid": PYRAMID}
+
+
+@pytest.fixture(params=NETWORKS)
+def settings(request):
+    if request.param == "mit":
+        pytest.importorskip("transformers", reason="transformers is not installed")
+    return NETWORKS[request.param]
+
+
+def test_odd_sizes_give_logits_that_fit_and_gradients_everywhere(settings):
+    network = settings.build(5)
+    images = torch.rand(2, 3, 70, 90)
+    output = network(images)
+    assert output.logits.shape[:2] == (2, 5) and output.features.shape[1] == network.feature_channels
+    F.interpolate(output.logits, size=(70, 90)).square().mean().backward()
+    without = {name for name, p in network.named_parameters() if p.grad is None}
+    assert all("norm" in name or "token" in name for name in without), without  # those that no feature map reads
+    moved = [name for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    for part in ("backbone", "head"):
+        whole = [name for name, _ in network.named_parameters() if name.startswith(part)]
+        assert len([name for name in moved if name.startswith(part)]) > 0.5 * len(whole)  # residual branches start at 0
+    groups = network.parameter_groups(1e-3, 10)
+    grouped = [parameter for group in groups for parameter in group["params"]]
+    assert {id(p) for p in grouped} == {id(p) for p in network.parameters() if p.requires_grad}
+    assert len({id(p) for p in grouped}) == len(grouped) and groups[1]["lr"] == 1e-2
+
+
+def test_the_finest_logits_have_stride_4_or_the_patch():
+    pytest.importorskip("transformers")
+    assert MIT.build(5)(torch.rand(1, 3, 64, 96)).logits.shape == (1, 5, 16, 24)
+    assert VIT.build(5)(torch.rand(1, 3, 64, 96)).logits.shape == (1, 5, 4, 6)
+
+
+def test_the_head_equals_its_description():
+    """Embedded, resized, stacked; a 1x1 branch and dilated separable ones; fused and classified."""
+    torch.manual_seed(0)
+    head = DAFormerHead([3, 4], 5, width=6, dilations=(1, 2), dropout=0.0).eval()
+    fine, coarse = torch.rand(1, 3, 8, 10), torch.rand(1, 4, 4, 5)
+
+    def block(layers, x):
+        convolution, norm, _ = layers
+        return F.relu(F.batch_norm(convolution(x), norm.running_mean, norm.running_var, norm.weight, norm.bias))
+
+    embedded = [F.conv2d(x, embed.weight, embed.bias) for embed, x in zip(head.embed, (fine, coarse), strict=True)]
+    stack = torch.cat([embedded[0], F.interpolate(embedded[1], size=(8, 10), mode="bilinear")], 1)
+    depthwise, pointwise = head.branches[1]
+    assert depthwise[0].groups == 12 and depthwise[0].dilation == (2, 2)
+    branches = torch.cat([block(head.branches[0], stack), block(pointwise, block(depthwise, stack))], 1)
+    expected = head.classify[1](block(head.fuse, branches))
+    torch.testing.assert_close(head([fine, coarse]), expected)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", "folder"])
+def test_weights_by_path_are_what_was_saved(settings, suffix, tmp_path):
+    from dataclasses import replace
+
+    from safetensors.torch import save_file
+
+    backbone = settings.build_backbone()
+    if suffix == "folder":
+        if settings is not MIT:
+            pytest.skip("only transformers' networks are saved in folders")
+        place = tmp_path / "mit"
+        backbone.encoder.save_pretrained(place)
+    else:
+        inner = getattr(backbone, "encoder", getattr(backbone, "network", backbone))
+        state = {key.removeprefix("model."): value.contiguous() for key, value in inner.state_dict().items()}
+        place = tmp_path / f"weights{suffix}"
+        torch.save(state, place) if suffix == ".pth" else save_file(state, place)
+    torch.manual_seed(1)  # so that a network that kept its own start would differ
+    loaded = replace(settings, weights=str(place)).build_backbone()
+    images = torch.rand(1, 3, 64, 64)
+    for ours, theirs in zip(loaded.eval()(images), backbone.eval()(images), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_frozen_features_for_rpt_and_feature_distance(settings):
+    levels = settings.pretrained(2)(torch.rand(1, 3, 64, 96))
+    assert len(levels) == 2 and not any(level.requires_grad for level in levels)
+
+
+RPT_SMALL = RPT(Patch(0.1), Cluster(clusters=8, components=4), SpatialLogic(steps=5, width=8), Superpixels(12))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Adversarial(), SourceOnly(regularizers=(MeanTeacher(),)), SourceOnly(regularizers=(RPT_SMALL,))],
+    ids=["adversarial", "mean teacher", "rpt"],
+)
+def test_it_trains_with_terms_and_its_recipe_survives_json(settings, method, tiny_trainer):
+    trainer = tiny_trainer(method, steps=3, rounds=True, model=settings)
+    reports = []
+    trainer.fit(lambda step, losses, rate: reports.append(losses), log_every=1)
+    assert all(torch.isfinite(torch.tensor(list(losses.values()))).all() for losses in reports)
+    assert Recipe.from_json(trainer.recipe.to_json()) == trainer.recipe
+
+
+def test_bad_names_sizes_and_weights_are_the_users_to_mend(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    with pytest.raises(UserError, match=r"Unknown backbone 'mit_b9'.*mit_b5"):
+        DAFormer("mit_b9", weights="none").build(5)
+    with pytest.raises(UserError, match="output_stride"):
+        DAFormer("mit_b0", output_stride=8)
+    with pytest.raises(UserError, match="blocks=99 is more than"):
+        VisionTransformer("test_vit", 16, "none", blocks=99).build(5)
+    with pytest.raises(UserError, match="patch of test_vit, 16, got 14"):
+        VisionTransformer("test_vit", 14, "none").build(5)
+    with pytest.raises(UserError, match="not a plain vision transformer"):
+        VisionTransformer("test_resnet", 16, "none").build(5)
+    torch.save({"other": torch.zeros(1)}, tmp_path / "bad.pth")
+    with pytest.raises(UserError, match="does not fit backbone 'mit_test'"):
+        DAFormer("mit_test", weights=str(tmp_path / "bad.pth")).build(5)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"--model\.weights FOLDER"):
+        DAFormer("mit_b0", weights=str(tmp_path)).build(5)
+
+
+def test_importing_models_loads_neither_library():
+    import subprocess
+    import sys
+
+    code = "import sys, da_toolkit.models.daformer, da_toolkit.models.vision_transformer; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "transformers" not in loaded and "timm" not in loaded
