@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/python -m da_toolkit.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from da_toolkit.data.labels import CITYSCAPES19
 def _streets_cache(tmp_path_factory):
     """Frames are rendered into a folder of the test session's own."""
     os.environ["DA_TOOLKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 class ToyData(DomainData):
