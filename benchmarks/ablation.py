@@ -53,11 +53,12 @@ BASES = {"adv_rpt_camvid": tuple(ROWS), "rpt_camvid": ("none", "all"), "target_b
 
 
 def with_parts(recipe: Recipe, parts: tuple[str, ...]) -> Recipe:
-    """The recipe with the weight of all other constraints set to 0."""
+    """The recipe with the weight of all other constraints set to 0, and without validators."""
     (regularizer,) = recipe.method.regularizers
     off = {part: dataclasses.replace(getattr(regularizer, part), weight=0.0) for part in PARTS if part not in parts}
     method = dataclasses.replace(recipe.method, regularizers=(dataclasses.replace(regularizer, **off),))
-    return dataclasses.replace(recipe, method=method)
+    evaluation = dataclasses.replace(recipe.evaluation, validators=0)
+    return dataclasses.replace(recipe, method=method, evaluation=evaluation)
 
 
 def warm_up(session: Session, file: Path) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def warm_up(session: Session, file: Path) -> dict[str, Any]:
         for _ in track(range(stage.steps), f"warm-up of seed {session.runtime.seed}"):
             trainer.step(*streams)
         log = {"seconds": time.perf_counter() - begin, "last": {}, "best": None, "metrics_bytes": 0}
+        log |= {"evaluations": [], "validators": None}
         write_json(settings, session.recipe.to_json())
         save_checkpoint(file, {**trainer.state(), "log": log})
     check_same(settings, session.recipe)
@@ -93,7 +95,7 @@ def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
     session = Session(f"{name}_{re.sub('[^a-z]+', '_', row.lower()).strip('_')}", recipe, runtime)
     if not session.checkpoint.exists() and not (session.folder / "result.json").exists():
         warm = runtime.runs / "warm_up" / f"{name}_{runtime.seed}.pt"
-        save_checkpoint(session.checkpoint, warm_up(Session(name, whole, runtime), warm))
+        save_checkpoint(session.checkpoint, warm_up(Session(name, with_parts(whole, PARTS), runtime), warm))
         write_json(session.folder / "recipe.json", recipe.to_json())
     trainer, _ = session.build()
     with true_labels(trainer) if row == ORACLE else nullcontext():

@@ -1,1 +1,8 @@
 """Segmentation networks, their backbones, and discriminators."""
+
+from da_toolkit.models.daformer import DAFormer
+from da_toolkit.models.deeplab import DeepLabV2, LightDeepLabV3Plus
+from da_toolkit.models.settings import ModelSettings
+from da_toolkit.models.vision_transformer import VisionTransformer
+
+__all__ = ["DAFormer", "DeepLabV2", "LightDeepLabV3Plus", "ModelSettings", "VisionTransformer"]

@@ -23,13 +23,20 @@ def build_backbone(name: str, output_stride: int, weights: str) -> nn.Module:
             or the path of a .safetensors or .pth file of the classification network.
 
     Raises:
-        UserError: unknown name, weights offline, absent or of another network.
+        UserError: unknown name, a stride it cannot have, weights offline, absent or of another network.
     """
     import timm  # two seconds that the command line and a data check need not pay
 
     if not timm.is_model(name):
         raise unknown_name("backbone", name, timm.list_models())
-    return load_weights(name, weights, {"features_only": True, "output_stride": output_stride})
+    # 32 is every network's own; only those that can be dilated take another one.
+    dilated = {} if output_stride == 32 else {"output_stride": output_stride}
+    try:
+        return load_weights(name, weights, {"features_only": True, **dilated})
+    except TypeError as error:
+        if "output_stride" not in str(error):
+            raise
+        raise UserError(f"backbone {name!r} cannot be dilated: set model.output_stride to 32.") from error
 
 
 def load_weights(name: str, weights: str, settings: dict[str, Any]) -> nn.Module:

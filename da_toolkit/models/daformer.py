@@ -18,10 +18,11 @@ from da_toolkit.registry import MODELS
 
 
 class DAFormerHead(nn.Module):
-    """Context-aware fusion of all levels (Hoyer et al., CVPR 2022, section 3.2).
+    """Context-aware fusion of a pyramid's last levels (Hoyer et al., CVPR 2022, section 3.2).
 
-    Each level is embedded to `width` channels and brought to the finest one's size; their stack passes a 1x1 and
-    depthwise separable 3x3 convolutions of several dilations side by side, which a 3x3 convolution fuses.
+    `channels` are those of the levels that it fuses; finer ones are left out. Each level is embedded to `width`
+    channels and brought to the finest one's size; their stack passes a 1x1 and depthwise separable 3x3 convolutions of
+    several dilations side by side, which a 3x3 convolution fuses.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class DAFormerHead(nn.Module):
         self.classify = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1))
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
+        pyramid = pyramid[-len(self.embed) :]
         size = pyramid[0].shape[2:]
         levels = [
             F.interpolate(embed(level), size=size, mode="bilinear")
@@ -70,11 +72,18 @@ class DAFormer(ModelSettings):
     def build_backbone(self) -> nn.Module:
         if self.backbone.startswith("mit_"):
             return build_mix_transformer(self.backbone, self.weights)
+        if self.weights == "hub":
+            raise UserError(f"model.weights 'hub' are those of mit_b0 ... mit_b5; for {self.backbone} set 'timm'.")
         return build_backbone(self.backbone, self.output_stride, self.weights)
 
     def build(self, num_classes: int) -> PyramidSegmenter:
         backbone = self.build_backbone()
-        channels = cast(Any, backbone).feature_info.channels()
-        head = DAFormerHead(channels, num_classes, self.width, self.dilations, self.dropout)
+        info = cast(Any, backbone).feature_info
+        channels, strides = info.channels(), info.reduction()
+        if 4 not in strides:
+            raise UserError(
+                f"model.backbone {self.backbone!r} has no stride-4 level; use DeepLabV2 or VisionTransformer."
+            )
+        head = DAFormerHead(channels[strides.index(4) :], num_classes, self.width, self.dilations, self.dropout)
         aux = ASPPSum(channels[-2], num_classes, self.dilations) if self.aux else None
         return PyramidSegmenter(backbone, head, num_classes, aux, self.batch_norm)

@@ -74,18 +74,25 @@ def build_mix_transformer(name: str, weights: str) -> MixTransformer:
     if weights == "none":
         return backbone
     place = f"nvidia/{name.replace('_', '-')}" if weights == "hub" else weights
-    if weights == "hub" or Path(weights).is_dir():
-        state = _library_state(place, weights == "hub")
-    else:
-        state = {key.removeprefix("segformer."): value for key, value in read_weights(weights).items()}
-    wanted = backbone.encoder.state_dict()
-    missing = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
-    if missing:
+    state = None
+    if weights != "hub" and not Path(weights).is_dir():
+        if not Path(weights).is_file():
+            raise UserError(
+                f"model.weights of {name} is 'hub', 'none', or the path of a folder or file; got {weights!r}."
+            )
+        state = read_weights(weights)
+    loaded, missing = _library_state(backbone, place, state, weights == "hub")
+    unfit = missing + [
+        key
+        for key, value in backbone.encoder.state_dict().items()
+        if key not in missing and (key not in loaded or loaded[key].shape != value.shape)
+    ]
+    if unfit:
         raise UserError(
-            f"model.weights: {place} does not fit backbone {name!r}: {len(missing)} tensors are missing or of another "
-            f"shape, the first is {missing[0]!r}. Use weights of a SegformerModel of that size."
+            f"model.weights: {place} does not fit backbone {name!r}: {len(unfit)} tensors are missing or of another "
+            f"shape, the first is {unfit[0]!r}. Use weights of a SegformerModel of that size."
         )
-    backbone.encoder.load_state_dict({key: state[key] for key in wanted})
+    backbone.encoder.load_state_dict({key: loaded[key] for key in backbone.encoder.state_dict()})
     return backbone
 
 
@@ -99,13 +106,27 @@ def _library() -> Any:
     return transformers
 
 
-def _library_state(place: str, download: bool) -> dict[str, torch.Tensor]:
+def _library_state(
+    backbone: MixTransformer, place: str, state: dict[str, torch.Tensor] | None, download: bool
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The encoder's tensors, and the names of those that did not come from `state`, or from `place` where it is none.
+
+    The library reads them, for it knows every layout of names that its versions have written.
+    """
     try:
-        loaded = _library().SegformerModel.from_pretrained(place, local_files_only=not download)
+        loaded, report = type(backbone.encoder).from_pretrained(
+            place if state is None else None,
+            **({} if state is None else {"config": backbone.encoder.config, "state_dict": state}),
+            local_files_only=not download,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     except Exception as error:  # the library's download stack raises many types; all mean "no weights"
+        reason = str(error).partition("\n")[0]
         raise UserError(
-            f"model.weights: {place} could not be loaded ({type(error).__name__}: {str(error).splitlines()[0]}). With "
+            f"model.weights: {place} could not be loaded ({type(error).__name__}: {reason}). With "
             "no network, download it elsewhere and set --model.weights FOLDER, or use --model.weights none for random "
             "ones."
         ) from error
-    return loaded.state_dict()
+    mismatched = [key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]]
+    return loaded.state_dict(), sorted({*report["missing_keys"], *mismatched})

@@ -1,6 +1,12 @@
 """Transformer networks: shapes, training, weights by path, and the head against plain computation."""
 
+import copy
+import subprocess
+import sys
+from dataclasses import replace
+
 import pytest
+import timm
 import torch
 from torch.nn import functional as F
 
@@ -69,8 +75,6 @@ def test_the_head_equals_its_description():
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", "folder"])
 def test_weights_by_path_are_what_was_saved(settings, suffix, tmp_path):
-    from dataclasses import replace
-
     from safetensors.torch import save_file
 
     backbone = settings.build_backbone()
@@ -134,9 +138,107 @@ def test_bad_names_sizes_and_weights_are_the_users_to_mend(tmp_path, monkeypatch
 
 
 def test_importing_models_loads_neither_library():
-    import subprocess
-    import sys
-
     code = "import sys, da_toolkit.models.daformer, da_toolkit.models.vision_transformer; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "transformers" not in loaded and "timm" not in loaded
+
+
+def test_both_stand_in_the_registry_without_a_recipe_that_uses_them():
+    code = "import da_toolkit.recipe; from da_toolkit.registry import MODELS; print(*MODELS.names())"
+    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"DAFormer", "DeepLabV2", "LightDeepLabV3Plus", "VisionTransformer"} <= set(names)
+
+
+@pytest.mark.parametrize("layout", ["saved", "in memory", "classifier"])
+def test_a_file_may_have_any_layout_of_names_that_the_library_writes(layout, tmp_path):
+    """`save_pretrained` and the hub's files name tensors otherwise than the network in memory does."""
+    transformers = pytest.importorskip("transformers")
+    from safetensors.torch import load_file
+
+    backbone = MIT.build_backbone()
+    source, file = backbone.encoder, tmp_path / "model.safetensors"
+    if layout == "classifier":
+        source = transformers.SegformerForImageClassification(backbone.encoder.config)
+        backbone.encoder.load_state_dict(source.segformer.state_dict())
+    if layout == "in memory":
+        file = tmp_path / "model.pth"
+        torch.save(source.state_dict(), file)
+    else:
+        source.save_pretrained(tmp_path)
+        assert not load_file(file).keys() & source.state_dict().keys() or layout == "classifier"
+    loaded = replace(MIT, weights=str(file)).build_backbone()
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_a_folder_that_lacks_tensors_is_refused_not_filled_at_random(tmp_path):
+    pytest.importorskip("transformers")
+    from safetensors.torch import load_file, save_file
+
+    MIT.build_backbone().encoder.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    kept = {name: tensor for name, tensor in load_file(file).items() if "encoder.block.3." not in name}
+    save_file(kept, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"does not fit backbone 'mit_test': 18 tensors"):
+        replace(MIT, weights=str(tmp_path)).build_backbone()
+
+
+@pytest.mark.parametrize("weights", ["timm", "packaged", "nowhere.pth"])
+def test_words_for_weights_that_a_network_does_not_know(weights):
+    pytest.importorskip("transformers")
+    with pytest.raises(UserError, match=rf"of mit_b0 is 'hub', 'none', or the path .*'{weights}'"):
+        DAFormer("mit_b0", weights=weights).build(5)
+    with pytest.raises(UserError, match="for test_resnet set 'timm'"):
+        DAFormer("test_resnet").build(5)
+
+
+def test_the_hub_offline_and_the_missing_library_name_the_remedy(monkeypatch):
+    transformers = pytest.importorskip("transformers")
+
+    def offline(*_, **__):
+        raise OSError("We couldn't connect to the hub")
+
+    monkeypatch.setattr(transformers.SegformerModel, "from_pretrained", offline)
+    with pytest.raises(UserError, match=r"nvidia/mit-b0 could not be loaded .*--model\.weights FOLDER"):
+        DAFormer("mit_b0", weights="hub").build(5)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"pip install 'da_toolkit\[transformers\]'"):
+        MIT.build(5)
+
+
+def test_the_head_starts_at_stride_4_whatever_finer_levels_the_pyramid_has():
+    network = PYRAMID.build(5)
+    assert network.backbone.feature_info.reduction() == [2, 4, 8, 16, 32]
+    assert len(network.head.embed) == 4 and network(torch.rand(2, 3, 64, 96)).logits.shape == (2, 5, 16, 24)
+    transformer = DAFormer("pvt_v2_b0", weights="none", width=8).build(5).eval()
+    assert transformer(torch.rand(1, 3, 64, 96)).logits.shape == (1, 5, 16, 24)
+    with pytest.raises(UserError, match="cannot be dilated"):
+        DAFormer("pvt_v2_b0", output_stride=16, weights="none").build(5)
+    with pytest.raises(UserError, match="no stride-4 level"):
+        DAFormer("test_vit", weights="none").build(5)
+
+
+def test_a_teacher_copied_after_a_forward_has_its_own_weights():
+    """The library collects feature maps with hooks, which must not tie a copy to the network it was made from."""
+    pytest.importorskip("transformers")
+    network = MIT.build(5).eval()
+    images = torch.rand(1, 3, 64, 96)
+    before = network(images).logits.detach()
+    teacher = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(teacher(images).logits, before)
+    assert not network(images).logits.any()
+
+
+def test_rpt_keeps_the_clusters_of_other_blocks_apart(tiny_trainer, tmp_path, monkeypatch):
+    """The same weights give other feature maps with other `blocks`, so cached clusters must not be shared."""
+    monkeypatch.setenv("DA_TOOLKIT_CACHE", str(tmp_path / "cache"))
+    weights = tmp_path / "vit.pth"
+    torch.save(timm.create_model("test_vit", pretrained=False).state_dict(), weights)
+    for number, blocks in enumerate((2, 3), 1):
+        model = replace(VIT, weights=str(weights), blocks=blocks)
+        trainer = tiny_trainer(SourceOnly(regularizers=(RPT_SMALL,)), steps=2, rounds=True, model=model)
+        trainer.fit(lambda *_: None, log_every=1)
+        assert len(list((tmp_path / "cache").rglob("clusters/*.npz"))) == number

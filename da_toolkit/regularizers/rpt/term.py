@@ -149,7 +149,7 @@ class RPTTerm(Term):
         assert stage.regions is not None and self.context.model is not None
         counts, model = stage.regions.counts, self.context.model
         network = model.pretrained(settings.levels).to(stage.device)
-        features = f"{model.backbone} {model.output_stride} {stage.size} {_digest(network)}"
+        features = f"{model} {stage.size} {_digest(network)}"
         folder = cache_folder("clusters")
         file = folder / f"{cluster_key(settings, stage.regions.keys, features, stage.seed)}.npz"
         found = load_assignment(file, sum(counts))
