@@ -32,7 +32,7 @@ from da_toolkit.methods.supervised import weights_of
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_pixels
 from da_toolkit.regularizers.rpt.term import RPTTerm
-from da_toolkit.training.checkpoint import load_checkpoint, save_checkpoint
+from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.provenance import write_json
 from da_toolkit.training.session import Runtime, Session, check_same
 from da_toolkit.training.trainer import Trainer
@@ -61,13 +61,13 @@ def with_parts(recipe: Recipe, parts: tuple[str, ...]) -> Recipe:
     return dataclasses.replace(recipe, method=method, evaluation=evaluation)
 
 
-def warm_up(session: Session, file: Path) -> dict[str, Any]:
-    """The trainer's state after the recipe's first stage: read from `file`, or trained and kept there.
+def warm_up(session: Session, folder: Path) -> dict[str, Any]:
+    """The trainer's state after the recipe's first stage: read from `folder`, or trained and kept there.
 
-    Raises `UserError` for a file of another recipe.
+    Raises `UserError` for a folder of another recipe.
     """
-    settings = file.with_suffix(".json")
-    if not file.exists():
+    settings, checkpoints = folder / "recipe.json", Checkpoints(folder)
+    if not checkpoints.files():
         trainer, _ = session.build()
         stage = trainer.recipe.schedule.stages[0]
         trainer.begin(stage)
@@ -78,9 +78,9 @@ def warm_up(session: Session, file: Path) -> dict[str, Any]:
         log = {"seconds": time.perf_counter() - begin, "last": {}, "best": None, "metrics_bytes": 0}
         log |= {"evaluations": [], "validators": None}
         write_json(settings, session.recipe.to_json())
-        save_checkpoint(file, {**trainer.state(), "log": log})
+        checkpoints.save(trainer.done, {**trainer.state(), "log": log})
     check_same(settings, session.recipe)
-    return load_checkpoint(file, torch.device("cpu"))
+    return checkpoints.load(torch.device("cpu"))
 
 
 def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
@@ -93,14 +93,15 @@ def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
     recipe = with_parts(whole, ROWS[row])
     name = Path(base).stem
     session = Session(f"{name}_{re.sub('[^a-z]+', '_', row.lower()).strip('_')}", recipe, runtime)
-    if not session.checkpoint.exists() and not (session.folder / "result.json").exists():
-        warm = runtime.runs / "warm_up" / f"{name}_{runtime.seed}.pt"
-        save_checkpoint(session.checkpoint, warm_up(Session(name, with_parts(whole, PARTS), runtime), warm))
+    if not session.checkpoints.files() and not (session.folder / "result.json").exists():
+        warm = runtime.runs / "warm_up" / f"{name}_{runtime.seed}"
+        state = warm_up(Session(name, with_parts(whole, PARTS), runtime), warm)
+        session.checkpoints.save(state["done"], state)
         write_json(session.folder / "recipe.json", recipe.to_json())
     trainer, _ = session.build()
     with true_labels(trainer) if row == ORACLE else nullcontext():
         result = run_one(session.name, recipe, runtime)
-    trainer.load_state(load_checkpoint(session.checkpoint, trainer.fabric.device))
+    trainer.load_state(session.checkpoints.load(trainer.fabric.device))
     return result | {"base": base, "row": row, "diagnosis": diagnosis(trainer)}
 
 

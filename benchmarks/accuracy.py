@@ -23,6 +23,7 @@ from da_toolkit.errors import UserError, exits_cleanly, unknown_name
 from da_toolkit.evaluation.protocols import protocols_for
 from da_toolkit.recipe import Recipe, Schedule, find_recipe, load_recipe
 from da_toolkit.report.table import markdown, summarize
+from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.provenance import write_json
 from da_toolkit.training.session import Runtime, Session
 
@@ -76,7 +77,7 @@ def run_one(name: str, recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
         if Recipe.from_json(stored) != recipe:
             raise UserError(f"{folder} holds a run of other settings. Remove it, or pass another --runs folder.")
         return json.loads((folder / "result.json").read_text())
-    half_done = (folder / "checkpoints" / "last.pt").exists()
+    half_done = bool(Checkpoints(folder / "checkpoints").files())
     runtime = dataclasses.replace(runtime, resume=half_done, overwrite=not half_done)
     return Session(name, recipe, runtime).run()
 

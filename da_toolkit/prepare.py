@@ -18,7 +18,6 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.figures import with_borders
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
 from da_toolkit.report.figures import prediction_grid, save_png
-from da_toolkit.training.checkpoint import load_checkpoint
 from da_toolkit.training.session import Runtime, Session
 
 
@@ -114,7 +113,7 @@ def _run_figures(run: Path, data_root: Path | None) -> dict[str, np.ndarray]:
     runtime = Runtime(result["seed"], data_root, runs=run.parent.parent, workers=0)
     session = Session(run.parent.name, recipe, runtime)
     trainer, _ = session.build()
-    trainer.load_state(load_checkpoint(session.checkpoint, trainer.fabric.device))
+    trainer.load_state(session.checkpoints.load(trainer.fabric.device))
     return trainer.figures()
 
 

