@@ -37,6 +37,10 @@ class Term(nn.Module):
         """Pictures of the stage's frozen knowledge for people to look at: name -> uint8 RGB [H,W,3]."""
         return {}
 
+    def symptoms(self, losses: dict[str, float]) -> dict[str, str]:
+        """Signs in the mean losses of a report that the term's game is going wrong: the sign -> what to try."""
+        return {}
+
     def transform(self, source: Batch | None, target: Batch | None) -> tuple[Batch | None, Batch | None]:
         """Change a step's images before any term sees them, such as giving the source the target's colours."""
         return source, target

@@ -13,6 +13,8 @@ from da_toolkit.evaluation.predict import predict_images
 from da_toolkit.evaluation.protocols import protocols_for, score
 from da_toolkit.evaluation.validators import Validators
 from da_toolkit.report.figures import prediction_grid, save_png, save_predictions
+from da_toolkit.training.guard import NotFinite
+from da_toolkit.training.health import Health
 from da_toolkit.training.progress import TrainingProgress, make_progress
 from da_toolkit.training.provenance import environment, peak_memory_mb
 from da_toolkit.training.signals import Stopped, StopRequest
@@ -40,6 +42,7 @@ class RunLog:
         self.best: dict[str, Any] | None = None
         self.evaluations: list[dict[str, Any]] = []
         self.validators = make_validators(session, trainer)
+        self.health = Health(session.recipe.schedule.steps)
 
     def state(self) -> dict[str, Any]:
         """What a resumed run's log goes on from."""
@@ -49,6 +52,7 @@ class RunLog:
             "best": self.best,
             "evaluations": self.evaluations,
             "validators": self.validators.state_dict() if self.validators else None,
+            "health": self.health.state(),
             "metrics_bytes": self.file.size(),
         }
 
@@ -56,6 +60,7 @@ class RunLog:
         """Go on from `state`; what was written after it is cut off, for those steps come again."""
         self.started = time.perf_counter() - state["seconds"]
         self.last, self.best, self.evaluations = state["last"], state["best"], state["evaluations"]
+        self.health.load_state(state["health"])
         if self.validators:
             self.validators.load_state_dict(state["validators"])
         if self.main:
@@ -66,9 +71,36 @@ class RunLog:
         return time.perf_counter() - self.started
 
     def report(self, step: int, losses: dict[str, float], rate: float) -> None:
+        decisions = self.trainer.decisions()
+        due = self.health.see(step, losses, decisions, self.trainer.terms)
         if self.main:
-            self._write({**losses, "images_per_second": rate}, step)
+            top = {"target_top_class": max(decisions.values())} if decisions else {}
+            self._write({**losses, **top, "images_per_second": rate}, step)
             self.progress.report(step, losses, rate)
+            for warning in due:
+                self.progress.note(warning)
+
+    def bad_step(self, bad: NotFinite) -> None:
+        """Keep its images, and say where they are and what to do."""
+        trainer, rank = self.trainer, self.trainer.fabric.global_rank
+        file = self.session.folder / "bad_steps" / f"step_{bad.step + 1:08d}_rank_{rank}.npz"
+        bad.save(file)
+        images: dict[str, list[str]] = {}
+        for batches in bad.batches:
+            for data, batch in zip((trainer.source, trainer.target), batches, strict=True):
+                if batch is not None:
+                    keys = [data.key(index) for index in batch.index.tolist()]
+                    images.setdefault(f"{data.name} {data.split}", []).extend(keys)
+        shown = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in images.items())
+        text = f"Step {bad.step + 1}: {bad.found}. Images: {shown}. They are kept in {file}."
+        if trainer.skipped < trainer.skips:
+            self.progress.note(f"warning: {text} The step is left out.")
+            return
+        bad.args = (
+            f"{text} The weights before it are in the last checkpoint. Lower the learning rate or the weight of that "
+            "loss, clip gradients (--optimizer.clip), use --precision 32-true or bf16-mixed, or leave out such steps "
+            "with --skip-bad-steps N.",
+        )
 
     def _write(self, values: dict[str, float], step: int) -> None:
         self.file.write(values, step)

@@ -47,6 +47,8 @@ class Runtime:
     """Steps between checkpoints."""
     keep: int = 2
     """Checkpoints that are kept: the last ones."""
+    skip_bad_steps: int = 0
+    """Steps with NaN or infinite losses or gradients that are left out before one stops the run."""
     compile: bool = False
     """Pass the network through torch.compile."""
     resume: bool = False
@@ -55,7 +57,14 @@ class Runtime:
     """Start anew in a folder that holds a run, deleting it."""
 
     def __post_init__(self) -> None:
-        for name, least in (("devices", 1), ("workers", 0), ("log_every", 1), ("save_every", 1), ("keep", 1)):
+        for name, least in (
+            ("devices", 1),
+            ("workers", 0),
+            ("log_every", 1),
+            ("save_every", 1),
+            ("keep", 1),
+            ("skip_bad_steps", 0),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}.")
 
@@ -92,7 +101,9 @@ class Session:
         runtime = self.runtime
         fabric = Fabric(devices=runtime.devices, precision=runtime.precision)
         fabric.launch()
-        trainer = Trainer(self.recipe, fabric, source, target, runtime.seed, runtime.workers, runtime.compile)
+        trainer = Trainer(
+            self.recipe, fabric, source, target, runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps
+        )
         return trainer, val
 
     def prepare_folder(self) -> bool:
@@ -144,7 +155,9 @@ class Session:
                 log.progress.note(f"resumed after step {trainer.done}")
             elif main:
                 log.file.cut(0)  # of an attempt that ended before its first checkpoint
-            trainer.fit(log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen)
+            trainer.fit(
+                log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen, log.bad_step
+            )
             result = log.result()
             if main:
                 self._keep(result, trainer, tracker)

@@ -18,6 +18,7 @@ from da_toolkit.data.transforms import Augmentation
 from da_toolkit.methods.term import BuildContext, Term
 from da_toolkit.recipe import Recipe
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
+from da_toolkit.training.guard import NotFinite, all_finite
 from da_toolkit.training.optim import set_learning_rate
 from da_toolkit.training.parallel import average_gradients, broadcast_state
 from da_toolkit.training.stages import RegionIndex, Stage, StageContext
@@ -40,6 +41,7 @@ class Trainer:
         seed: decides initial weights, data order and augmentation.
         workers: loader processes per domain; 0 loads in this one.
         compile: pass the network through `torch.compile`.
+        skip_bad_steps: steps with NaN or infinite numbers that `fit` leaves out before it raises.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Trainer:
         seed: int = 0,
         workers: int = 0,
         compile: bool = False,
+        skip_bad_steps: int = 0,
     ) -> None:
         self.recipe, self.fabric, self.seed, self.workers = recipe, fabric, seed, workers
         self.source, self.target = source, target
@@ -73,6 +76,9 @@ class Trainer:
         self.term_optimizers = {number: self._set_up(o) for number, o in own.items() if o is not None}
         broadcast_state(fabric, self.model, self.players)
         self.done = 0  # optimiser steps
+        self.skips, self.skipped = skip_bad_steps, 0
+        self.meter = _Meter(self._images_per_step())
+        self.decided = torch.zeros(len(space), dtype=torch.int64, device=fabric.device)
 
     def _set_up(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         return cast(torch.optim.Optimizer, self.fabric.setup_optimizers(optimizer))
@@ -95,6 +101,7 @@ class Trainer:
         after_step: Callable[[int], None] = lambda step: None,
         on_stage: Callable[[str], None] = lambda name: None,
         on_frozen: Callable[[str], None] = lambda name: None,
+        on_bad_step: Callable[[NotFinite], None] = lambda bad: None,
     ) -> None:
         """Train from the steps already done to the schedule's end.
 
@@ -102,9 +109,11 @@ class Trainer:
             after_step: told the steps done; may evaluate and save.
             on_stage: told a stage's name as it begins.
             on_frozen: told a stage's name when its frozen knowledge is made; `numbers` and `figures` show it.
+            on_bad_step: told of every step with NaN or infinite numbers, before it is left out or raised.
         """
         source, target = self.streams()
-        meter = _Meter(self._images_per_step())
+        meter = self.meter
+        meter.pause()
         begin = 0
         for stage in self.recipe.schedule.stages:
             end = begin + stage.steps
@@ -115,7 +124,14 @@ class Trainer:
                 on_frozen(stage.name)
                 meter.restart()
             while self.done < end:
-                meter.add(self.step(source, target))
+                try:
+                    meter.add(self.step(source, target))
+                except NotFinite as bad:
+                    on_bad_step(bad)
+                    self.skipped += 1
+                    if self.skipped > self.skips:
+                        raise
+                    self.done = bad.step + 1
                 if self.done % log_every == 0 or self.done == self.recipe.schedule.steps:
                     report(self.done, *meter.read())
                 after_step(self.done)
@@ -163,7 +179,10 @@ class Trainer:
         return source, target
 
     def step(self, source: Iterator[Batch] | None, target: Iterator[Batch] | None) -> dict[str, Tensor]:
-        """One optimiser step of the network, then one of each term's own players; the losses by name."""
+        """One optimiser step of the network, then one of each term's own players; the losses by name.
+
+        Raises `NotFinite` before a player would step on NaN or infinite numbers.
+        """
         self.model.train()
         self.players.train()
         recipe, parts = self.recipe, self.recipe.accumulate
@@ -172,18 +191,21 @@ class Trainer:
         for optimizer in optimizers:
             set_learning_rate(optimizer, multiplier)
             optimizer.zero_grad(set_to_none=True)
+        kept = self._buffers() if self.skips else []
         logged: dict[str, Tensor] = {}
-        steps = []
+        steps: list[Step] = []
         for _ in range(parts):
             batches = self._next(source), self._next(target)
             for term in self.terms:
                 batches = term.transform(*batches)
             step = Step(self.network, *batches, self.done, recipe.schedule.steps)
+            steps.append(step)
             with self.autocast():
                 losses = _merged(term.losses(step) for term in self.terms)
             self._backward(losses, parts, logged)
-            steps.append(step)
+            self._count_decisions(step)
         average_gradients(self.fabric, self.model)
+        self._check(self.model, logged, steps, kept)
         if recipe.optimizer.clip is not None:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.optimizer.clip)
         self.optimizer.step()
@@ -193,12 +215,44 @@ class Trainer:
             with self.autocast():
                 losses = _merged(term.update(step) for term in self.terms)
             self._backward(losses, parts, logged)
-        for number, optimizer in self.term_optimizers.items():
+        for number in self.term_optimizers:
             average_gradients(self.fabric, self.terms[number])
+        self._check(self.players, logged, steps, [])
+        for number, optimizer in self.term_optimizers.items():
             if any(parameter.grad is not None for parameter in self.terms[number].parameters()):
                 optimizer.step()
         self.done += 1
         return logged
+
+    def _check(self, module: nn.Module, losses: dict[str, Tensor], steps: list[Step], kept: list[Tensor]) -> None:
+        """Raises `NotFinite`, with buffers as they were `kept`, if a loss or a gradient of the module is not finite.
+
+        Scaled gradients of "16-mixed" may overflow; its scaler leaves such steps out by itself.
+        """
+        scaled = self.fabric.strategy.precision.precision == "16-mixed"
+        if all_finite(losses.values(), module, gradients=not scaled):
+            return
+        for buffer, before in zip(self._buffers(copies=False), kept, strict=False):
+            buffer.copy_(before)
+        raise NotFinite(self.done, losses, [step.batches for step in steps])
+
+    def _buffers(self, copies: bool = True) -> list[Tensor]:
+        found = [*self.model.buffers(), *self.players.buffers()]
+        return [buffer.clone() for buffer in found] if copies else found
+
+    def _count_decisions(self, step: Step) -> None:
+        """Which classes the network gives the target's pixels, where a term has looked at them anyway."""
+        if (logits := step.target_logits) is not None:
+            decided = logits.detach().argmax(1).flatten()
+            self.decided.scatter_add_(0, decided, torch.ones_like(decided))
+
+    def decisions(self) -> dict[str, float]:
+        """Percent of target pixels by class since this was last asked; empty where no term looks at the target."""
+        counts = self.decided.tolist()
+        self.decided.zero_()
+        total = sum(counts)
+        names = self.recipe.source.label_space.classes
+        return {name: 100 * count / total for name, count in zip(names, counts, strict=True)} if total else {}
 
     def _backward(self, losses: dict[str, Tensor], parts: int, logged: dict[str, Tensor]) -> None:
         if not losses:
@@ -291,6 +345,9 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "term_optimizers": {number: o.state_dict() for number, o in self.term_optimizers.items()},
             "precision": self.fabric.strategy.precision.state_dict(),
+            "skipped": self.skipped,
+            "meter": self.meter.state(),
+            "decided": self.decided,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -304,6 +361,9 @@ class Trainer:
         for number, optimizer in self.term_optimizers.items():
             optimizer.load_state_dict(state["term_optimizers"][number])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.skipped = state["skipped"]
+        self.meter.load_state(state["meter"])
+        self.decided.copy_(state["decided"])
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"]:
             torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
@@ -347,8 +407,18 @@ class _Meter:
         self.mark = time.perf_counter()
 
     def read(self) -> tuple[dict[str, float], float]:
-        means = torch.stack([total / count for total, count in self.sums.values()]).tolist()
-        rate = self.images_per_step * self.steps / self.seconds
-        losses = dict(zip(self.sums, means, strict=True))
+        """Empty and 0 if every step since the last report was left out."""
+        losses, rate = {}, 0.0
+        if self.sums:
+            means = torch.stack([total / count for total, count in self.sums.values()]).tolist()
+            rate = self.images_per_step * self.steps / self.seconds
+            losses = dict(zip(self.sums, means, strict=True))
         self.restart()
         return losses, rate
+
+    def state(self) -> dict[str, Any]:
+        return {"sums": self.sums, "steps": self.steps, "seconds": self.seconds}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.sums, self.steps, self.seconds = dict(state["sums"]), state["steps"], state["seconds"]
+        self.pause()
