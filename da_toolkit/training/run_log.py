@@ -37,6 +37,7 @@ class RunLog:
         self.stop = stop
         self.file = MetricsFile(session.folder / "metrics.jsonl")
         self.progress: TrainingProgress = make_progress(session.recipe.schedule.steps) if main else TrainingProgress()
+        trainer.warn = self.progress.note if main else trainer.warn
         self.started = time.perf_counter()
         self.last: dict[str, Any] = {}
         self.best: dict[str, Any] | None = None

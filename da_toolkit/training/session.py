@@ -47,6 +47,8 @@ class Runtime:
     """Steps between checkpoints."""
     keep: int = 2
     """Checkpoints that are kept: the last ones."""
+    bad_files: float = 0.01
+    """Share 0..1 of a domain's training images that may turn out unreadable before the run stops; others stand in."""
     skip_bad_steps: int = 0
     """Steps with NaN or infinite losses or gradients that are left out before one stops the run."""
     compile: bool = False
@@ -67,6 +69,8 @@ class Runtime:
         ):
             if getattr(self, name) < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}.")
+        if not 0 <= self.bad_files <= 1:
+            raise UserError(f"--bad-files is a share, 0..1, got {self.bad_files}.")
 
 
 class Session:
@@ -166,6 +170,8 @@ class Session:
         except (KeyboardInterrupt, Stopped):
             status = "KILLED"
             raise
+        except RuntimeError as error:
+            raise trainer.explained(error) or error from error
         finally:
             log.progress.close()
             tracker.finish(status)

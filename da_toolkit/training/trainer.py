@@ -1,5 +1,6 @@
 """The one trainer: loop, devices, precision, optimisers, checkpoints. It never asks which method it runs."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from da_toolkit.data.batch import Batch
+from da_toolkit.data.batch import Batch, Fault
 from da_toolkit.data.domain import DomainData
-from da_toolkit.data.loader import EpochSampler, Place, Samples, load_batches
+from da_toolkit.data.loader import EpochSampler, Loading, Place, Samples, load_batches
 from da_toolkit.data.rare_classes import RareClassSampler, image_class_shares
 from da_toolkit.data.transforms import Augmentation
+from da_toolkit.errors import UserError
 from da_toolkit.methods.term import BuildContext, Term
 from da_toolkit.recipe import Recipe
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
@@ -42,6 +44,7 @@ class Trainer:
         workers: loader processes per domain; 0 loads in this one.
         compile: pass the network through `torch.compile`.
         skip_bad_steps: steps with NaN or infinite numbers that `fit` leaves out before it raises.
+        bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Trainer:
         workers: int = 0,
         compile: bool = False,
         skip_bad_steps: int = 0,
+        bad_files: float = 0.0,
     ) -> None:
         self.recipe, self.fabric, self.seed, self.workers = recipe, fabric, seed, workers
         self.source, self.target = source, target
@@ -77,6 +81,10 @@ class Trainer:
         broadcast_state(fabric, self.model, self.players)
         self.done = 0  # optimiser steps
         self.skips, self.skipped = skip_bad_steps, 0
+        self.bad_files = bad_files
+        self.loading: list[Loading] = []
+        self.faults: dict[int, dict[int, str]] = {id(source): {}, id(target): {}}
+        self.warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
         self.meter = _Meter(self._images_per_step())
         self.decided = torch.zeros(len(space), dtype=torch.int64, device=fabric.device)
 
@@ -176,6 +184,7 @@ class Trainer:
         recipe, skip = self.recipe, self.done * self.recipe.accumulate
         source = self._batches(self.source, recipe.source.size, recipe.source_augmentation, 0, skip)
         target = self._batches(self.target, recipe.target.size, recipe.target_augmentation, 1, skip)
+        self.loading = [stream for stream in (source, target) if stream is not None]
         return source, target
 
     def step(self, source: Iterator[Batch] | None, target: Iterator[Batch] | None) -> dict[str, Tensor]:
@@ -195,7 +204,7 @@ class Trainer:
         logged: dict[str, Tensor] = {}
         steps: list[Step] = []
         for _ in range(parts):
-            batches = self._next(source), self._next(target)
+            batches = self._next(source, self.source), self._next(target, self.target)
             for term in self.terms:
                 batches = term.transform(*batches)
             step = Step(self.network, *batches, self.done, recipe.schedule.steps)
@@ -265,12 +274,37 @@ class Trainer:
         domains = int(self.reads.source) + int(self.reads.target)
         return domains * self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
 
-    def _next(self, batches: Iterator[Batch] | None) -> Batch | None:
-        return None if batches is None else next(batches).to(self.fabric.device, channels_last=True)
+    def explained(self, error: RuntimeError) -> UserError | None:
+        """What a loader's error, which may come at any moment, means for the user; none for other errors."""
+        for loading in self.loading:
+            if (found := loading.explained(error)) is not None:
+                return found
+        return None
+
+    def _next(self, batches: Iterator[Batch] | None, data: DomainData) -> Batch | None:
+        return None if batches is None else self._on_device(next(batches), data)
+
+    def _on_device(self, batch: Batch, data: DomainData) -> Batch:
+        self._notice(batch.faults, data)
+        return batch.to(self.fabric.device, channels_last=True)
+
+    def _notice(self, faults: tuple[Fault, ...], data: DomainData) -> None:
+        """Tell of each unusable image once. Raises `UserError` when there are too many."""
+        known = self.faults[id(data)]
+        for index, why in faults:
+            if index in known:
+                continue
+            known[index] = why
+            if len(known) > self.bad_files * len(data):
+                raise UserError(
+                    f"{len(known)} of {len(data)} images of {data.name} {data.split} cannot be used, more than "
+                    f"--bad-files {self.bad_files:g} allows. The last: {why}"
+                )
+            self.warn(f"warning: {data.name} {data.split}: {why} Another image takes its place.")
 
     def _batches(
         self, data: DomainData, size: tuple[int, int], augmentation: Augmentation, stream: int, skip: int
-    ) -> Iterator[Batch] | None:
+    ) -> Loading | None:
         wanted = self.reads.source if data is self.source else self.reads.target
         if not wanted:
             return None
@@ -278,7 +312,9 @@ class Trainer:
         seed = 2 * self.seed + stream
         regions = self.regions if data is self.target else None
         rare = self.recipe.rare_classes if data is self.source else None
-        samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0)
+        known = self._region_index() if regions is not None else None
+        keys = known.keys if known is not None else None
+        samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0, keys)
         place = self.recipe.batch_size, seed, skip, self.fabric.global_rank, self.fabric.world_size
         if rare is not None:
             return load_batches(samples, RareClassSampler(rare, image_class_shares(data), *place), self.workers)
@@ -324,7 +360,7 @@ class Trainer:
             [(0, index) for index in order[start : start + size]] for start in range(0, len(order), size)
         ]
         for batch in load_batches(samples, places, self.workers):
-            yield batch.to(self.fabric.device, channels_last=True)
+            yield self._on_device(batch, self.target)
 
     def _labels(self, domain: Literal["source", "target"]) -> Iterator[np.ndarray]:
         data, size, allowed = {
