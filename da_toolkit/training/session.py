@@ -38,7 +38,7 @@ class Runtime:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic of the networks."""
     tracking: str = "mlflow"
-    """"mlflow" (SQLite in the runs folder), "none", or the URI of an MLflow server."""
+    """"mlflow" (SQLite in the runs folder), "none", or the URI of an MLflow server, which may be down."""
     workers: int = 2
     """Loader processes for each domain; 0 loads in the training process."""
     log_every: int = 10
@@ -147,7 +147,7 @@ class Session:
     def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric
         resumes = fabric.broadcast(self.prepare_folder() if main else False)
-        tracker = make_tracker(self.runtime.tracking, self.runtime.runs) if main else NoTracker()
+        tracker = make_tracker(self.runtime.tracking, self.folder, resumes) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
         log = RunLog(self, trainer, val, tracker, main, stop)
         status = "FAILED"
