@@ -47,7 +47,7 @@ class Checkpoints:
         return file
 
     def load(self, device: torch.device) -> dict[str, Any]:
-        """The newest state that is whole; damaged ones are passed over with a warning and removed.
+        """The newest state that is whole; damaged ones are set aside as `.damaged` with a warning.
 
         Read with `weights_only`, so that a checkpoint cannot run code. Raises `UserError` if none is whole.
         """
@@ -58,7 +58,8 @@ class Checkpoints:
                 state = cast(dict[str, Any], torch.load(file, map_location=device, weights_only=True))
             except Exception as error:  # damaged files raise whatever the unpickler raises
                 damage = f"The checkpoint {file} is damaged ({str(error).splitlines()[0]})"
-                print(f"warning: {damage}; the one before it is tried.", file=sys.stderr)
+                print(f"warning: {damage}; it is set aside, and the one before it is tried.", file=sys.stderr)
+                file.replace(file.with_suffix(".damaged"))  # or it would count as one of the last
                 continue
             return state
         if not files:

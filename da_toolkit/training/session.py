@@ -105,9 +105,8 @@ class Session:
         runtime = self.runtime
         fabric = Fabric(devices=runtime.devices, precision=runtime.precision)
         fabric.launch()
-        trainer = Trainer(
-            self.recipe, fabric, source, target, runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps
-        )
+        how = runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps, runtime.bad_files
+        trainer = Trainer(self.recipe, fabric, source, target, *how)
         return trainer, val
 
     def prepare_folder(self) -> bool:
