@@ -243,3 +243,28 @@ def test_mistakes_end_with_code_two_and_no_traceback(words, said, tmp_path):
 def test_without_tracking_mlflow_is_never_imported():
     code = "import sys, da_toolkit.run; assert not {'mlflow', 'ray', 'skimage', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_repeats_itself_from_its_folder(finished, monkeypatch, capsys):
+    session, _ = finished
+    (start,) = json.loads((session.folder / "environment.json").read_text())
+    assert start["step"] == 0 and start["runtime"]["seed"] == 0 and start["versions"]["torch"]
+    call(monkeypatch, run, "--rerun", session.folder, "--log-every", "2")
+    out = capsys.readouterr().out
+    assert f"weights: the same bits as {session.folder / 'model.safetensors'}" in out
+    again = session.runtime.runs / "reruns" / "tiny" / "0"
+    assert (again / "result.json").exists()
+    with pytest.raises(UserError, match="already holds a finished run"):
+        call(monkeypatch, run, "--rerun", session.folder)
+    with pytest.raises(UserError, match="would be written over by its own repetition"):
+        call(monkeypatch, run, "--rerun", again, "--runs", session.runtime.runs / "reruns")
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '[{"runtime": {"sed": 1}}]'])
+def test_only_the_folder_of_a_run_is_repeated(tmp_path, finished, content, monkeypatch):
+    session, _ = finished
+    (tmp_path / "recipe.json").write_text((session.folder / "recipe.json").read_text())
+    if content is not None:
+        (tmp_path / "environment.json").write_text(content)
+    with pytest.raises(UserError, match=str(tmp_path)):
+        call(monkeypatch, run, "--rerun", tmp_path)

@@ -1,12 +1,15 @@
 """One run from recipe to `result.json`: builds everything, trains, scores, and keeps the run's folder."""
 
+import dataclasses
 import json
 import shutil
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from safetensors.torch import save_file
 
 from da_toolkit.data.domain import DomainData
@@ -14,7 +17,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.lock import locked
-from da_toolkit.training.provenance import write_json
+from da_toolkit.training.provenance import environment, write_json
 from da_toolkit.training.run_log import RunLog
 from da_toolkit.training.signals import Stopped, StopRequest
 from da_toolkit.training.tracking import NoTracker, Tracker, make_tracker
@@ -71,6 +74,17 @@ class Runtime:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}.")
         if not 0 <= self.bad_files <= 1:
             raise UserError(f"--bad-files is a share, 0..1, got {self.bad_files}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        values = dataclasses.asdict(self)
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Runtime":
+        """What `to_json` wrote. Raises TypeError for unknown settings."""
+        paths = {name: Path(values[name]) for name in ("data_root", "runs") if values.get(name) is not None}
+        return cls(**{**values, **paths})
 
 
 class Session:
@@ -158,6 +172,8 @@ class Session:
                 log.progress.note(f"resumed after step {trainer.done}")
             elif main:
                 log.file.cut(0)  # of an attempt that ended before its first checkpoint
+            if main:
+                self.keep_environment(trainer.done, fabric.device)
             trainer.fit(
                 log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen, log.bad_step
             )
@@ -174,6 +190,13 @@ class Session:
         finally:
             log.progress.close()
             tracker.finish(status)
+
+    def keep_environment(self, step: int, device: torch.device) -> None:
+        """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit."""
+        file = self.folder / "environment.json"
+        starts = json.loads(file.read_text()) if step and file.exists() else []
+        start = {"step": step, "time": round(time.time()), "runtime": self.runtime.to_json(), **environment(device)}
+        write_json(file, [*starts, start])
 
     def _parameters(self) -> dict[str, Any]:
         return {
