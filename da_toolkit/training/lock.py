@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from da_toolkit.errors import UserError
+from da_toolkit.training.provenance import disk_error
 
 
 @contextmanager
@@ -14,11 +15,15 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold `folder`; the system lets go of it when the process ends, however it ends.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or nothing can be written there.
     """
     file = folder.with_name(f".{folder.name}.lock")  # beside it: --overwrite deletes the folder
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+") as lock:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.open("a+")
+    except OSError as error:
+        raise disk_error(file.parent, error) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

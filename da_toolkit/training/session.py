@@ -194,7 +194,10 @@ class Session:
     def keep_environment(self, step: int, device: torch.device) -> None:
         """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit."""
         file = self.folder / "environment.json"
-        starts = json.loads(file.read_text()) if step and file.exists() else []
+        try:
+            starts = json.loads(file.read_text()) if step and file.exists() else []
+        except ValueError:  # damaged: what came before is unknown
+            starts = []
         start = {"step": step, "time": round(time.time()), "runtime": self.runtime.to_json(), **environment(device)}
         write_json(file, [*starts, start])
 
@@ -216,8 +219,12 @@ class Session:
 
 
 def check_same(file: Path, recipe: Recipe) -> None:
-    """Raises `UserError` with the first differences if `recipe` is not the one kept in `file`."""
-    kept, now = (dict(flatten(tree)) for tree in (json.loads(file.read_text()), recipe.to_json()))
+    """Raises `UserError` with the first differences if `recipe` is not the one in `file`, or that is damaged."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}). Start anew with --overwrite.") from error
+    kept, now = (dict(flatten(tree)) for tree in (stored, recipe.to_json()))
     missing = "(none)"
     changed = [
         f"{name}: {kept.get(name, missing)} -> {now.get(name, missing)}"
