@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors.torch import save
+from torch import nn
 
 from da_toolkit.errors import UserError
+from da_toolkit.training.provenance import disk_error
 
 
 class Checkpoints:
@@ -133,3 +136,16 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Write a network's weights as safetensors, whole or not at all. Raises `UserError` if the disk refuses."""
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(save(weights))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk_error(path.parent, error) from error

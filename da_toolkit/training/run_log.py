@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from da_toolkit.evaluation.predict import predict_images
 from da_toolkit.evaluation.protocols import protocols_for, score
 from da_toolkit.evaluation.validators import Validators
 from da_toolkit.report.figures import prediction_grid, save_png, save_predictions
+from da_toolkit.training.checkpoint import save_weights
 from da_toolkit.training.guard import NotFinite
 from da_toolkit.training.health import Health
 from da_toolkit.training.progress import TrainingProgress, make_progress
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from da_toolkit.training.session import Session
 
 PICTURES = 4
+Choice = Literal["none", "entropy", "soft_neighbourhood_density", "teacher_agreement", "source_score", "target_labels"]
 
 
 class RunLog:
@@ -42,6 +44,7 @@ class RunLog:
         self.last: dict[str, Any] = {}
         self.best: dict[str, Any] | None = None
         self.evaluations: list[dict[str, Any]] = []
+        self.kept_best: dict[str, Any] | None = None
         self.validators = make_validators(session, trainer)
         self.health = Health(session.recipe.schedule.steps)
 
@@ -52,6 +55,7 @@ class RunLog:
             "last": self.last,
             "best": self.best,
             "evaluations": self.evaluations,
+            "kept_best": self.kept_best,
             "validators": self.validators.state_dict() if self.validators else None,
             "health": self.health.state(),
             "metrics_bytes": self.file.size(),
@@ -61,6 +65,7 @@ class RunLog:
         """Go on from `state`; what was written after it is cut off, for those steps come again."""
         self.started = time.perf_counter() - state["seconds"]
         self.last, self.best, self.evaluations = state["last"], state["best"], state["evaluations"]
+        self.kept_best = state["kept_best"]
         self.health.load_state(state["health"])
         if self.validators:
             self.validators.load_state_dict(state["validators"])
@@ -155,6 +160,7 @@ class RunLog:
             self.best = {"step": step, **self.last}
         found = self.validators.scores(trainer.model, fabric.device, trainer.autocast) if self.validators else {}
         self.evaluations.append({"step": step, "scores": self.last, "validators": found})
+        self.keep_best(step, found | {"target_labels": miou})
         if self.main:
             mious = {f"miou_{name}": value.miou for name, value in scores.items()}
             self._write(mious | {f"validator_{name}": value for name, value in found.items()}, step)
@@ -163,6 +169,15 @@ class RunLog:
             self.tracker.table("per_class", {"class": list(per_class), "iou": list(per_class.values())})
             self.picture(step)
             self.progress.score(miou)
+
+    def keep_best(self, step: int, found: dict[str, float]) -> None:
+        """Keep the weights if they are the best so far by the run's choice; the first of equals."""
+        by = self.session.runtime.best
+        if by not in found or (self.kept_best is not None and found[by] <= self.kept_best["value"]):
+            return
+        self.kept_best = {"by": by, "step": step, "value": found[by]}
+        if self.main:
+            save_weights(self.session.folder / "best.safetensors", self.trainer.model)
 
     def _sum(self, counts: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.trainer.fabric.all_reduce(counts, reduce_op="sum"))
@@ -210,6 +225,7 @@ class RunLog:
             "scores": self.last,
             "oracle_choice_on_target_labels": self.best,
             "evaluations": self.evaluations,
+            "kept_best": self.kept_best,
             "seconds": self.seconds(),
             "peak_memory_mb": peak_memory_mb(device),
             "precision": session.runtime.precision,

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import Recipe, flatten
-from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.checkpoint import Checkpoints, save_weights
 from da_toolkit.training.lock import locked
 from da_toolkit.training.provenance import environment, write_json
-from da_toolkit.training.run_log import RunLog
+from da_toolkit.training.run_log import Choice, RunLog
 from da_toolkit.training.signals import Stopped, StopRequest
 from da_toolkit.training.tracking import NoTracker, Tracker, make_tracker
 from da_toolkit.training.trainer import Trainer
@@ -50,6 +49,9 @@ class Runtime:
     """Steps between checkpoints."""
     keep: int = 2
     """Checkpoints that are kept: the last ones."""
+    best: Choice = "soft_neighbourhood_density"
+    """By which score of its evaluations a run keeps its best weights in `best.safetensors`: a validator, which needs no
+    target labels; "target_labels", an oracle's choice; or "none"."""
     bad_files: float = 0.01
     """Share 0..1 of a domain's training images that may turn out unreadable before the run stops; others stand in."""
     skip_bad_steps: int = 0
@@ -209,8 +211,7 @@ class Session:
         }
 
     def _keep(self, result: dict[str, Any], trainer: Trainer, tracker: Tracker) -> None:
-        weights = {name: tensor.contiguous() for name, tensor in trainer.model.state_dict().items()}
-        save_file(weights, self.folder / "model.safetensors")
+        save_weights(self.folder / "model.safetensors", trainer.model)
         write_json(self.folder / "result.json", result)
         for name in ("model.safetensors", "result.json", "recipe.json"):
             tracker.artifact(self.folder / name)
