@@ -23,6 +23,9 @@ class EpochSampler(Sampler[list[Place]]):
 
     With `world` ranks, a step's `world * batch_size` places are dealt in turn, so that two ranks see what one
     process with twice the batch sees.
+
+    Args:
+        start: places that all ranks together have taken before; the next one comes first.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
@@ -31,7 +34,7 @@ class EpochSampler(Sampler[list[Place]]):
 
     def __iter__(self) -> Iterator[list[Place]]:
         whole = self.batch_size * self.world
-        position = self.start * whole
+        position = self.start
         epoch = -1
         while True:
             batch: list[Place] = []
