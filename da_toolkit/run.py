@@ -16,6 +16,7 @@ from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
 from da_toolkit.registry import DOMAINS, METHODS, MODELS, REGULARIZERS
 from da_toolkit.report.table import summarize, terminal_tables
+from da_toolkit.training.parallel import is_main
 from da_toolkit.training.session import Runtime, Session
 
 
@@ -64,6 +65,8 @@ def main() -> None:
     if first.check:
         return check(session)
     result = session.run()
+    if not is_main():
+        return
     for protocol in result["scores"]:
         for table in terminal_tables(summarize([result], protocol), f"{path.stem}, {protocol}"):
             Console().print(table)
@@ -73,6 +76,8 @@ def main() -> None:
 def check(session: Session) -> None:
     """Build the data, network and terms, open one image of each split, print the recipe, and stop."""
     trainer, val = session.build()
+    if not is_main():
+        return
     for data in (trainer.source, trainer.target, val):
         image = data.image(0)
         print(f"{data.name} {data.split}: {len(data)} images, the first {image.shape[1]}x{image.shape[0]}")

@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from da_toolkit.errors import UserError
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder`; the system lets go of it when the process ends, however it ends.
+    """Hold `folder`; the system lets go of it when the process ends, however it ends. Forked processes do not hold it.
 
     Raises:
         UserError: another process holds it.
@@ -30,4 +31,20 @@ def locked(folder: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
+        _held.add(lock)
+        try:
+            yield
+        finally:
+            _held.discard(lock)
+
+
+_held: set[TextIO] = set()  # or a killed run's loader workers, which live on for seconds, would hold its folder
+
+
+def _let_go() -> None:
+    for lock in _held:
+        lock.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

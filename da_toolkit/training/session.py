@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,9 @@ from da_toolkit.data.domain import DomainData
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.launch import launch, lost_ranks_explained, restarted
 from da_toolkit.training.lock import locked
+from da_toolkit.training.parallel import from_main, is_main
 from da_toolkit.training.provenance import write_json
 from da_toolkit.training.run_log import RunLog
 from da_toolkit.training.signals import Stopped, StopRequest
@@ -33,8 +35,8 @@ class Runtime:
     """Folder that holds the data sets, each in its own folder (GTA5, cityscapes, ...)."""
     runs: Path = Path("runs")
     """Folder of all runs; this one is kept in RUNS/RECIPE/SEED."""
-    devices: int = 1
-    """Processes, one a GPU (or CPU process)."""
+    devices: int | None = None
+    """Processes on this machine, one a GPU (or CPU process). By default what torchrun or SLURM started, else 1."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic of the networks."""
     tracking: str = "mlflow"
@@ -56,8 +58,9 @@ class Runtime:
 
     def __post_init__(self) -> None:
         for name, least in (("devices", 1), ("workers", 0), ("log_every", 1), ("save_every", 1), ("keep", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
 
 
 class Session:
@@ -86,12 +89,9 @@ class Session:
 
     def build(self) -> tuple[Trainer, DomainData]:
         """Data, network and terms, ready to train; and the validation images."""
-        from lightning.fabric import Fabric  # slow to import, and of no use to --list or --help
-
         source, target, val = self.open_data()
         runtime = self.runtime
-        fabric = Fabric(devices=runtime.devices, precision=runtime.precision)
-        fabric.launch()
+        fabric = launch(runtime.devices, runtime.precision)
         trainer = Trainer(self.recipe, fabric, source, target, runtime.seed, runtime.workers, runtime.compile)
         return trainer, val
 
@@ -101,7 +101,7 @@ class Session:
         Raises `UserError`: nothing is deleted unless asked.
         """
         settings, runtime = self.folder / "recipe.json", self.runtime
-        if runtime.overwrite and self.folder.exists():
+        if runtime.overwrite and self.folder.exists() and not restarted():
             shutil.rmtree(self.folder)
         finished = (self.folder / "result.json").exists()
         resumes = bool(self.checkpoints.files()) and (runtime.resume or not finished)
@@ -122,16 +122,18 @@ class Session:
     def run(self) -> dict[str, Any]:
         """Train, score and write `result.json`, which is also returned.
 
-        A run that was stopped goes on from its checkpoint. Raises `Stopped` after a signal.
+        A run that was stopped goes on from its checkpoint, also with another number of ranks. All ranks return the
+        result. Raises `Stopped` after a signal, and `LostRank` when another rank has ended.
         """
-        trainer, val = self.build()
-        main = trainer.fabric.global_rank == 0
-        with StopRequest() as stop, locked(self.folder) if main else nullcontext():
-            return self._run(trainer, val, main, stop)
+        with lost_ranks_explained():
+            trainer, val = self.build()
+            with StopRequest() as stop, ExitStack() as held:
+                from_main(lambda: held.enter_context(locked(self.folder)))
+                return self._run(trainer, val, is_main(), stop)
 
     def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric
-        resumes = fabric.broadcast(self.prepare_folder() if main else False)
+        resumes = from_main(self.prepare_folder)
         tracker = make_tracker(self.runtime.tracking, self.runtime.runs) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
         log = RunLog(self, trainer, val, tracker, main, stop)
