@@ -10,6 +10,18 @@ from typing import TextIO
 from da_toolkit.errors import UserError
 
 
+_held: set[TextIO] = set()  # or a killed run's loader workers, which live on for seconds, would hold its folder
+
+
+def _let_go() -> None:
+    for lock in _held:
+        lock.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder`; the system lets go of it when the process ends, however it ends. Forked processes do not hold it.
@@ -36,15 +48,3 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             _held.discard(lock)
-
-
-_held: set[TextIO] = set()  # or a killed run's loader workers, which live on for seconds, would hold its folder
-
-
-def _let_go() -> None:
-    for lock in _held:
-        lock.close()
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_let_go)

@@ -57,22 +57,27 @@ def test_a_second_run_in_a_folder_in_use_is_refused(tmp_path, tiny_recipe):
 
 
 HOLD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from da_toolkit.training.lock import locked
 with locked(Path(sys.argv[1])):
-    print("held", flush=True)
+    worker = os.fork()
+    if worker:
+        print("held", worker, flush=True)
     time.sleep(60)
 """
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path):
+    """Though processes that it has forked, such as loader workers, live on."""
     command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "held\n"
+    held, worker = holder.stdout.readline().split()
+    assert held == "held"
     with pytest.raises(UserError, match=str(holder.pid)), locked(tmp_path / "run"):
         pass
     holder.kill()
     holder.wait()
     with locked(tmp_path / "run"):
         pass
+    os.kill(int(worker), signal.SIGKILL)  # it was still there
