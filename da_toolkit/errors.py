@@ -23,10 +23,11 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
 
 
 def exits_cleanly(main: Callable[[], int | None]) -> None:
-    """Run a command's `main`; a `UserError` becomes one paragraph on stderr and its exit code."""
+    """Run a command's `main`; a `UserError` becomes one paragraph on stderr, if it says anything, and its exit code."""
     try:
         code = main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if str(error):
+            print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.code) from None
     raise SystemExit(code or 0)

@@ -18,6 +18,7 @@ from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
 from da_toolkit.registry import DOMAINS, METHODS, MODELS, REGULARIZERS
 from da_toolkit.report.table import summarize, terminal_tables
+from da_toolkit.training.parallel import is_main
 from da_toolkit.training.session import Runtime, Session
 
 
@@ -76,7 +77,9 @@ def main() -> None:
 
 
 def show(session: Session, result: dict[str, Any]) -> None:
-    """Print the scores and where the run lies."""
+    """Print the scores and where the run lies; on the first rank only."""
+    if not is_main():
+        return
     for protocol in result["scores"]:
         for table in terminal_tables(summarize([result], protocol), f"{session.name}, {protocol}"):
             Console().print(table)
@@ -95,7 +98,7 @@ def rerun(run: Path, words: list[str]) -> None:
         raise UserError(f"--rerun: {run} would be written over by its own repetition. Pass another --runs.")
     show(session, session.run())
     first, second = run / "model.safetensors", session.folder / "model.safetensors"
-    if first.exists():
+    if first.exists() and is_main():
         same = first.read_bytes() == second.read_bytes()
         print(f"weights: {'the same bits as' if same else 'not the bits of'} {first}")
         if not same:
@@ -121,6 +124,8 @@ def load_settings(run: Path) -> tuple[Recipe, Runtime]:
 def check(session: Session) -> None:
     """Build the data, network and terms, open one image of each split, print the recipe, and stop."""
     trainer, val = session.build()
+    if not is_main():
+        return
     for data in (trainer.source, trainer.target, val):
         image = data.image(0)
         print(f"{data.name} {data.split}: {len(data)} images, the first {image.shape[1]}x{image.shape[0]}")

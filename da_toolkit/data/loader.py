@@ -1,6 +1,8 @@
 """Infinite seeded batches of one domain, resumable at any step without replaying the ones before."""
 
+import atexit
 import signal
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +30,9 @@ class EpochSampler(Sampler[list[Place]]):
 
     With `world` ranks, a step's `world * batch_size` places are dealt in turn, so that two ranks see what one
     process with twice the batch sees.
+
+    Args:
+        start: places that all ranks together have taken before; the next one comes first.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
@@ -36,7 +41,7 @@ class EpochSampler(Sampler[list[Place]]):
 
     def __iter__(self) -> Iterator[list[Place]]:
         whole = self.batch_size * self.world
-        position = self.start * whole
+        position = self.start
         epoch = -1
         while True:
             batch: list[Place] = []
@@ -156,9 +161,10 @@ class Loading(Iterator[Batch]):
 
     def __init__(self, samples: Samples, places: Iterable[list[Place]], workers: int, patience: float = 600) -> None:
         self.samples, self.workers, self.patience = samples, workers, patience
+        _open.add(self)
         if workers:
             samples.reading = torch.full((workers,), -1).share_memory_()
-        self.loader = iter(
+        self.loader: Iterator[Batch] | None = iter(
             DataLoader(
                 samples,
                 batch_sampler=cast(Any, places),
@@ -173,12 +179,18 @@ class Loading(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         """Raises `UserError` that names the file at which a worker died or hangs."""
+        if self.loader is None:
+            raise StopIteration
         try:
-            return cast(Batch, next(self.loader))
+            return next(self.loader)
         except UserError as error:
             raise _plain(error) from None
         except RuntimeError as error:
             raise self.explained(error) or error from error
+
+    def close(self) -> None:
+        """End the workers. They ignore signals, so one that is left to the end of the process would hold it up."""
+        self.loader = None
 
     def explained(self, error: RuntimeError) -> UserError | None:
         """The error of a worker that died or hangs, with its file; none for any other error.
@@ -196,6 +208,15 @@ class Loading(Iterator[Batch]):
             "`python -m da_toolkit.prepare check RECIPE`; if they are well, memory or shared memory may have run out: "
             f"try fewer --workers (now {self.workers}), or 0."
         )
+
+
+_open: weakref.WeakSet[Loading] = weakref.WeakSet()
+
+
+@atexit.register  # runs before multiprocessing waits for its children
+def _close_all() -> None:
+    for loading in list(_open):
+        loading.close()
 
 
 def load_batches(samples: Samples, places: Iterable[list[Place]], workers: int, patience: float = 600) -> Loading:

@@ -54,7 +54,7 @@ def _shares(data: DomainData, classes: int, index: int) -> np.ndarray:
 class RareClassSampler(Sampler[list[tuple[int, ...]]]):
     """Endless batches of places (draw, index, class). Draw n depends on (seed, n) alone, so nothing is replayed.
 
-    Ranks are dealt places as `EpochSampler` deals them.
+    Ranks are dealt places, and `start` counts them, as in `EpochSampler`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RareClassSampler(Sampler[list[tuple[int, ...]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         whole = self.batch_size * self.world
-        position = self.start * whole
+        position = self.start
         while True:
             yield [self._place(draw) for draw in range(position, position + whole)][self.rank :: self.world]
             position += whole

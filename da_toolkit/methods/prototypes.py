@@ -14,6 +14,7 @@ from da_toolkit.methods.supervised import SourceOnly
 from da_toolkit.methods.teacher import Teacher
 from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import METHODS, REGULARIZERS
+from da_toolkit.training.parallel import sum_over_ranks
 from da_toolkit.training.stages import Stage, StageContext
 from da_toolkit.training.step import Step, View
 
@@ -78,7 +79,7 @@ class PrototypeTerm(Term):
             return
         self.frozen.copy_from(stage.model)
         self.momentum.copy_from(stage.model)
-        sums = torch.zeros_like(self.centres)
+        sums = torch.zeros_like(self.centres, dtype=torch.float64)  # in which the order hardly matters
         counts = sums.new_zeros(len(sums))
 
         def see(view: View) -> None:
@@ -90,6 +91,7 @@ class PrototypeTerm(Term):
             counts.add_(number)
 
         def done() -> None:
+            sum_over_ranks(sums, counts)
             self.centres.copy_(sums / counts.clamp(min=1)[:, None])
             self.known.copy_(counts > 0)
             self.active = True
@@ -123,6 +125,7 @@ class PrototypeTerm(Term):
     def update(self, step: Step) -> dict[str, Tensor]:
         if self.seen is not None:
             sums, counts = class_sums(*self.seen, len(self.centres))
+            sum_over_ranks(sums, counts)
             means = sums / counts.clamp(min=1)[:, None]
             moved = self.centres.lerp(means, 1 - self.settings.prototype_momentum)
             moved = moved.where(self.known[:, None], means)

@@ -1,5 +1,6 @@
 """Confidence thresholds of pseudo-labels, from histograms: memory does not grow with the number of pixels."""
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.training.parallel import gathered_in_turn, sum_over_ranks
 
 BINS = 1000
 
@@ -45,7 +47,10 @@ class ThresholdPass:
         raise NotImplementedError
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Thresholds float32 [N,C] of every image, or [1,C] of all; and the labelled pixels of each class, [C]."""
+        """Thresholds float32 [N,C] of every image, or [1,C] of all; and the labelled pixels of each class, [C].
+
+        With several processes, of the images that all of them saw; to be called by all.
+        """
         raise NotImplementedError
 
 
@@ -109,6 +114,7 @@ class _DomainPass(ThresholdPass):
         self.pixels += found.sum()
 
     def result(self) -> tuple[Tensor, Tensor]:
+        sum_over_ranks(self.histogram, self.pixels)
         edges = torch.arange(BINS, device=self.histogram.device) / BINS
         thresholds = top_threshold(self.histogram, self.share)
         labelled = (self.histogram * (edges >= thresholds[:, None])).sum(1)
@@ -147,26 +153,37 @@ class InstanceAdaptive(Thresholds):
 
 
 class _InstancePass(ThresholdPass):
-    """Thresholds of every image, [N,C]."""
+    """Thresholds of every image, [N,C].
+
+    They depend on the images' order, which processes that share a pass know only at its end: until then each image's
+    histogram is kept, 4 kB a class.
+    """
 
     def __init__(self, settings: InstanceAdaptive, num_classes: int, images: int, device: torch.device) -> None:
         super().__init__(num_classes, device)
         self.settings = settings
-        self.current = torch.full((num_classes,), settings.first, device=device)
-        self.thresholds = self.current.repeat(images, 1)
-        self.labelled = torch.zeros(num_classes, dtype=torch.int64, device=device)
+        self.histograms = torch.zeros(images, num_classes, BINS, dtype=torch.int32, device=device)
+        self.order: list[Tensor] = []
 
     def see(self, index: Tensor, probabilities: Tensor) -> None:
-        settings = self.settings
-        edges = torch.arange(BINS, device=index.device) / BINS
-        for place, histogram in zip(index, confidence_histogram(probabilities), strict=True):
-            share = settings.alpha * self.current.pow(settings.gamma)
-            own = top_threshold(histogram, share)
-            moved = settings.beta * self.current + (1 - settings.beta) * own
-            self.current = moved.where(histogram.sum(1) > 0, self.current)
-            self.thresholds.index_copy_(0, place[None], self.current[None])
-            self.labelled += (histogram * (edges >= self.current[:, None])).sum(1)
-            self.pixels += histogram.sum()
+        self.histograms.index_copy_(0, index, confidence_histogram(probabilities).int())
+        self.order.append(index)
 
     def result(self) -> tuple[Tensor, Tensor]:
-        return self.thresholds, self.labelled
+        settings, device = self.settings, self.histograms.device
+        sum_over_ranks(self.histograms)
+        batches = gathered_in_turn([index.tolist() for index in self.order])
+        current = torch.full((self.num_classes,), settings.first, device=device)
+        thresholds = current.repeat(len(self.histograms), 1)
+        labelled = torch.zeros(self.num_classes, dtype=torch.int64, device=device)
+        edges = torch.arange(BINS, device=device) / BINS
+        for image in itertools.chain(*batches):
+            histogram = self.histograms[image].long()
+            share = settings.alpha * current.pow(settings.gamma)
+            own = top_threshold(histogram, share)
+            moved = settings.beta * current + (1 - settings.beta) * own
+            current = moved.where(histogram.sum(1) > 0, current)
+            thresholds[image] = current
+            labelled += (histogram * (edges >= current[:, None])).sum(1)
+        self.pixels = self.histograms.sum()
+        return thresholds, labelled

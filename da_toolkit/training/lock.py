@@ -5,14 +5,26 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from da_toolkit.errors import UserError
 from da_toolkit.training.provenance import disk_error
 
+_held: set[TextIO] = set()  # or a killed run's loader workers, which live on for seconds, would hold its folder
+
+
+def _let_go() -> None:
+    for lock in _held:
+        lock.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder`; the system lets go of it when the process ends, however it ends.
+    """Hold `folder`; the system lets go of it when the process ends, however it ends. Forked processes do not hold it.
 
     Raises:
         UserError: another process holds it, or nothing can be written there.
@@ -35,4 +47,8 @@ def locked(folder: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
+        _held.add(lock)
+        try:
+            yield
+        finally:
+            _held.discard(lock)

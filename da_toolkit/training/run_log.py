@@ -16,6 +16,7 @@ from da_toolkit.report.figures import prediction_grid, save_png, save_prediction
 from da_toolkit.training.checkpoint import save_weights
 from da_toolkit.training.guard import NotFinite
 from da_toolkit.training.health import Health
+from da_toolkit.training.parallel import from_main
 from da_toolkit.training.progress import TrainingProgress, make_progress
 from da_toolkit.training.provenance import environment, peak_memory_mb
 from da_toolkit.training.signals import Stopped, StopRequest
@@ -127,10 +128,10 @@ class RunLog:
                 buffer.copy_(kept)  # a look on the way must not change what is trained
         stops = self.stop.asked(self.trainer.fabric)
         if stops or step == total or step % self.session.runtime.save_every == 0:
-            if self.main:
-                self.session.checkpoints.save(step, {**self.trainer.state(), "log": self.state()})
-            self.trainer.fabric.barrier()
+            from_main(lambda: self.session.checkpoints.save(step, {**self.trainer.state(), "log": self.state()}))
         if stops and step < total:
+            if not self.main:
+                raise Stopped()  # one telling is enough
             raise Stopped(
                 f"Stopped by {self.stop.name or 'a signal'} after step {step} of {total}; a checkpoint is written in "
                 f"{self.session.checkpoints.folder}. The same command goes on from there."

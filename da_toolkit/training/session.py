@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,9 @@ from da_toolkit.data.domain import DomainData
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.training.checkpoint import Checkpoints, save_weights
+from da_toolkit.training.launch import launch, lost_ranks_explained, restarted
 from da_toolkit.training.lock import locked
+from da_toolkit.training.parallel import from_main, is_main
 from da_toolkit.training.provenance import environment, write_json
 from da_toolkit.training.run_log import Choice, RunLog
 from da_toolkit.training.signals import Stopped, StopRequest
@@ -35,8 +37,8 @@ class Runtime:
     """Folder that holds the data sets, each in its own folder (GTA5, cityscapes, ...)."""
     runs: Path = Path("runs")
     """Folder of all runs; this one is kept in RUNS/RECIPE/SEED."""
-    devices: int = 1
-    """Processes, one a GPU (or CPU process)."""
+    devices: int | None = None
+    """Processes on this machine, one a GPU (or CPU process). By default what torchrun or SLURM started, else 1."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic of the networks."""
     tracking: str = "mlflow"
@@ -72,8 +74,9 @@ class Runtime:
             ("keep", 1),
             ("skip_bad_steps", 0),
         ):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
         if not 0 <= self.bad_files <= 1:
             raise UserError(f"--bad-files is a share, 0..1, got {self.bad_files}.")
 
@@ -115,12 +118,9 @@ class Session:
 
     def build(self) -> tuple[Trainer, DomainData]:
         """Data, network and terms, ready to train; and the validation images."""
-        from lightning.fabric import Fabric  # slow to import, and of no use to --list or --help
-
         source, target, val = self.open_data()
         runtime = self.runtime
-        fabric = Fabric(devices=runtime.devices, precision=runtime.precision)
-        fabric.launch()
+        fabric = launch(runtime.devices, runtime.precision)
         how = runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps, runtime.bad_files
         trainer = Trainer(self.recipe, fabric, source, target, *how)
         return trainer, val
@@ -131,7 +131,7 @@ class Session:
         Raises `UserError`: nothing is deleted unless asked.
         """
         settings, runtime = self.folder / "recipe.json", self.runtime
-        if runtime.overwrite and self.folder.exists():
+        if runtime.overwrite and self.folder.exists() and not restarted():
             shutil.rmtree(self.folder)
         finished = (self.folder / "result.json").exists()
         resumes = bool(self.checkpoints.files()) and (runtime.resume or not finished)
@@ -152,16 +152,18 @@ class Session:
     def run(self) -> dict[str, Any]:
         """Train, score and write `result.json`, which is also returned.
 
-        A run that was stopped goes on from its checkpoint. Raises `Stopped` after a signal.
+        A run that was stopped goes on from its checkpoint, also with another number of ranks. All ranks return the
+        result. Raises `Stopped` after a signal, and `LostRank` when another rank has ended.
         """
-        trainer, val = self.build()
-        main = trainer.fabric.global_rank == 0
-        with StopRequest() as stop, locked(self.folder) if main else nullcontext():
-            return self._run(trainer, val, main, stop)
+        with lost_ranks_explained():
+            trainer, val = self.build()
+            with StopRequest() as stop, ExitStack() as held:
+                from_main(lambda: held.enter_context(locked(self.folder)))
+                return self._run(trainer, val, is_main(), stop)
 
     def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric
-        resumes = fabric.broadcast(self.prepare_folder() if main else False)
+        resumes = from_main(self.prepare_folder)
         tracker = make_tracker(self.runtime.tracking, self.folder, resumes) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
         log = RunLog(self, trainer, val, tracker, main, stop)

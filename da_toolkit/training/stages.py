@@ -51,9 +51,11 @@ class StageContext:
 
     stage: Stage
     model: nn.Module
-    target_pass: Callable[[], Iterator[Batch]]
+    target_pass: Callable[..., Iterator[Batch]]
     """One pass over the target training images, on the device, without augmentation or labels, at the resolution at
-    which the network is scored; with regions where a regularizer reads them."""
+    which the network is scored; with regions where a regularizer reads them. Every rank gets all images, and so finds
+    the same, but no faster. With `shared=True` the batches are dealt to the ranks in turn, and what they find must be
+    combined (`training.parallel`)."""
     labels: Callable[[Literal["source", "target"]], Iterator[np.ndarray]]
     """A domain's training labels, uint8 train ids at training size [H,W], in an order drawn from the seed.
     Raises RuntimeError where the method's `reads` does not name them."""
@@ -70,8 +72,11 @@ class StageContext:
     def watch_target(self, see: Callable[[View], None], done: Callable[[], None]) -> None:
         """Take part in the stage's one shared pass of the network over the target images.
 
+        With several processes each one sees its share of the batches, dealt in turn, and `done` must combine what the
+        ranks saw (`training.parallel`: `sum_over_ranks`, `gathered_in_turn`).
+
         Args:
             see: given each batch's view, without gradients, in `eval` mode and the run's precision.
-            done: called after the last one.
+            done: called after the last one, on every rank, in the same order of terms.
         """
         self.watchers.append((see, done))

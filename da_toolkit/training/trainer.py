@@ -1,5 +1,6 @@
 """The one trainer: loop, devices, precision, optimisers, checkpoints. It never asks which method it runs."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +23,12 @@ from da_toolkit.recipe import Recipe
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
 from da_toolkit.training.guard import NotFinite, all_finite
 from da_toolkit.training.optim import set_learning_rate
-from da_toolkit.training.parallel import average_gradients, broadcast_state
+from da_toolkit.training.parallel import (
+    average_batch_statistics,
+    average_gradients,
+    broadcast_state,
+    gathered_in_turn,
+)
 from da_toolkit.training.stages import RegionIndex, Stage, StageContext
 from da_toolkit.training.step import Step, View
 
@@ -78,7 +84,7 @@ class Trainer:
         own = {number: term.optimizer() for number, term in enumerate(self.terms)}
         self.optimizer = self._set_up(recipe.optimizer.build(groups))
         self.term_optimizers = {number: self._set_up(o) for number, o in own.items() if o is not None}
-        broadcast_state(fabric, self.model, self.players)
+        broadcast_state(self.model, self.players)
         self.done = 0  # optimiser steps
         self.skips, self.skipped = skip_bad_steps, 0
         self.bad_files = bad_files
@@ -87,6 +93,7 @@ class Trainer:
         self.warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
         self.meter = _Meter(self._images_per_step())
         self.decided = torch.zeros(len(space), dtype=torch.int64, device=fabric.device)
+        self.images = 0  # of each domain, by all ranks together
 
     def _set_up(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         return cast(torch.optim.Optimizer, self.fabric.setup_optimizers(optimizer))
@@ -119,6 +126,21 @@ class Trainer:
             on_frozen: told a stage's name when its frozen knowledge is made; `numbers` and `figures` show it.
             on_bad_step: told of every step with NaN or infinite numbers, before it is left out or raised.
         """
+        try:
+            self._fit(report, log_every, after_step, on_stage, on_frozen, on_bad_step)
+        finally:
+            for loading in self.loading:
+                loading.close()
+
+    def _fit(
+        self,
+        report: Report,
+        log_every: int,
+        after_step: Callable[[int], None],
+        on_stage: Callable[[str], None],
+        on_frozen: Callable[[str], None],
+        on_bad_step: Callable[[NotFinite], None],
+    ) -> None:
         source, target = self.streams()
         meter = self.meter
         meter.pause()
@@ -139,7 +161,7 @@ class Trainer:
                     self.skipped += 1
                     if self.skipped > self.skips:
                         raise
-                    self.done = bad.step + 1
+                    self._advance()
                 if self.done % log_every == 0 or self.done == self.recipe.schedule.steps:
                     report(self.done, *meter.read())
                 after_step(self.done)
@@ -147,8 +169,10 @@ class Trainer:
             begin = end
 
     def begin(self, stage: Stage) -> None:
-        """Terms rebuild their frozen knowledge; those that asked share one pass over the target images."""
-        broadcast_state(self.fabric, self.model)  # batch statistics are each rank's own
+        """Terms rebuild their frozen knowledge; those that asked share one pass over the target images.
+
+        With several processes each passes over its share, and the terms combine what they saw.
+        """
         context = self._context(stage)
         for term in self.terms:
             term.begin_stage(context)
@@ -156,7 +180,7 @@ class Trainer:
             return
         self.model.eval()
         with torch.inference_mode(), self.autocast():
-            for batch in self._target_pass():
+            for batch in self._target_pass(shared=True):
                 view = View(self.network, batch)
                 for see, _ in context.watchers:
                     see(view)
@@ -174,14 +198,14 @@ class Trainer:
 
     def prepare_evaluation(self) -> None:
         """Let every term bring the network into the state in which it is scored."""
-        broadcast_state(self.fabric, self.model)
         stage = self._current_stage()
         for term in self.terms:
             term.prepare_evaluation(self._context(stage))
+        broadcast_state(self.model)  # all ranks score the same bits
 
     def streams(self) -> tuple[Iterator[Batch] | None, Iterator[Batch] | None]:
         """Endless source and target batches from the next step on; none for a domain that the method does not read."""
-        recipe, skip = self.recipe, self.done * self.recipe.accumulate
+        recipe, skip = self.recipe, self.images
         source = self._batches(self.source, recipe.source.size, recipe.source_augmentation, 0, skip)
         target = self._batches(self.target, recipe.target.size, recipe.target_augmentation, 1, skip)
         self.loading = [stream for stream in (source, target) if stream is not None]
@@ -213,8 +237,9 @@ class Trainer:
                 losses = _merged(term.losses(step) for term in self.terms)
             self._backward(losses, parts, logged)
             self._count_decisions(step)
-        average_gradients(self.fabric, self.model)
+        average_gradients(self.model)
         self._check(self.model, logged, steps, kept)
+        average_batch_statistics(self.model)
         if recipe.optimizer.clip is not None:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.optimizer.clip)
         self.optimizer.step()
@@ -225,13 +250,18 @@ class Trainer:
                 losses = _merged(term.update(step) for term in self.terms)
             self._backward(losses, parts, logged)
         for number in self.term_optimizers:
-            average_gradients(self.fabric, self.terms[number])
+            average_gradients(self.terms[number])
         self._check(self.players, logged, steps, [])
         for number, optimizer in self.term_optimizers.items():
+            average_batch_statistics(self.terms[number])
             if any(parameter.grad is not None for parameter in self.terms[number].parameters()):
                 optimizer.step()
-        self.done += 1
+        self._advance()
         return logged
+
+    def _advance(self) -> None:
+        self.done += 1
+        self.images += self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
 
     def _check(self, module: nn.Module, losses: dict[str, Tensor], steps: list[Step], kept: list[Tensor]) -> None:
         """Raises `NotFinite`, with buffers as they were `kept`, if a loss or a gradient of the module is not finite.
@@ -344,21 +374,22 @@ class Trainer:
     def _region_index(self) -> RegionIndex | None:
         """Superpixels of every target image, made where they are missing; once a run."""
         if self.regions is not None and self.region_index is None:
-            if self.fabric.global_rank != 0:
-                self.fabric.barrier()  # the first rank fills the cache, the others read it
-            self.region_index = RegionIndex(*self.regions.survey(self.target))
-            if self.fabric.global_rank == 0:
-                self.fabric.barrier()
+            rank, world = self.fabric.global_rank, self.fabric.world_size
+            cores = max(1, (os.cpu_count() or 1) // world)
+            counts, keys = self.regions.survey(self.target, cores, range(rank, len(self.target), world))
+            self.region_index = RegionIndex(gathered_in_turn(counts), gathered_in_turn(keys))
         return self.region_index
 
-    def _target_pass(self) -> Iterator[Batch]:
-        """At the resolution at which the network is scored."""
+    def _target_pass(self, shared: bool = False) -> Iterator[Batch]:
+        """At the resolution at which the network is scored; `shared` = this rank's batches of those dealt in turn."""
         samples = Samples(self.target, self.recipe.evaluation_size, Augmentation(), False, 0, self.regions)
         size = max(self.recipe.batch_size, 4)
         order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()
         places: list[list[Place]] = [
             [(0, index) for index in order[start : start + size]] for start in range(0, len(order), size)
         ]
+        if shared:
+            places = places[self.fabric.global_rank :: self.fabric.world_size]
         for batch in load_batches(samples, places, self.workers):
             yield self._on_device(batch, self.target)
 
@@ -373,9 +404,11 @@ class Trainer:
         return (cv2.resize(data.label(i), size[::-1], interpolation=cv2.INTER_NEAREST) for i in order.tolist())
 
     def state(self) -> dict[str, Any]:
-        """Everything a resumed run needs, as tensors and plain values."""
+        """Everything a resumed run needs, as tensors and plain values: the same on every rank."""
+        on_gpu = self.fabric.device.type == "cuda"
         return {
             "done": self.done,
+            "images": self.images,
             "model": self.model.state_dict(),
             "terms": self.players.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -385,12 +418,16 @@ class Trainer:
             "meter": self.meter.state(),
             "decided": self.decided,
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda_rng": torch.cuda.get_rng_state(self.fabric.device) if on_gpu else None,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        self.done = state["done"]
+        """Continue from `state`, which may be that of a run with another number of ranks.
+
+        Then the next step takes the images that follow those already seen; a step is of `batch_size` images a rank, so
+        it has more or fewer of them than before.
+        """
+        self.done, self.images = state["done"], state["images"]
         self.model.load_state_dict(state["model"])
         self.players.load_state_dict(state["terms"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -401,8 +438,8 @@ class Trainer:
         self.meter.load_state(state["meter"])
         self.decided.copy_(state["decided"])
         torch.set_rng_state(state["rng"].cpu())
-        if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
+        if state["cuda_rng"] is not None and self.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.fabric.device)
 
 
 T = TypeVar("T")

@@ -1,6 +1,8 @@
 """Files that break during a run: left out and counted, named when a worker dies or hangs at them."""
 
 import os
+import subprocess
+import sys
 import time
 from itertools import islice
 
@@ -160,3 +162,21 @@ def test_a_picture_of_absurd_size_is_refused(files, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 96 // 3)
     with pytest.raises(UserError, match="cannot be read as an image"):
         data.image(0)
+
+
+LEFT_OPEN = """
+from pathlib import Path
+from da_toolkit.data import Streets
+from da_toolkit.data.loader import EpochSampler, Samples, load_batches
+from da_toolkit.data.transforms import Augmentation
+
+data = Streets(size=(64, 96), frames=4, render_size=(64, 96)).build("train")
+samples = Samples(data, (64, 96), Augmentation(), True, 0)
+kept = load_batches(samples, EpochSampler(4, 2, 0), workers=1)
+next(kept)
+"""
+
+
+def test_a_process_ends_though_a_loader_was_left_open():
+    """Its workers ignore SIGTERM, with which Python would end them."""
+    assert subprocess.run([sys.executable, "-c", LEFT_OPEN], timeout=120).returncode == 0

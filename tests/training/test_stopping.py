@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from processes import RECIPE, wait_for_steps
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
@@ -15,36 +15,10 @@ from da_toolkit.training.lock import locked
 from da_toolkit.training.session import Runtime, Session
 from da_toolkit.training.signals import Stopped
 
-RECIPE = """
-from da_toolkit.data import Streets
-from da_toolkit.methods import Adversarial
-from da_toolkit.models.deeplab import LightDeepLabV3Plus
-from da_toolkit.recipe import Recipe, Schedule, Stage
-from da_toolkit.training.optim import AdamW
-
-recipe = Recipe(
-    source=Streets(size=(64, 96), frames=4, val_frames=2, render_size=(64, 96)),
-    target=Streets(size=(64, 96), look="camera", frames=4, val_frames=2, render_size=(64, 96)),
-    model=LightDeepLabV3Plus("test_resnet", weights="none", width=8, aux=False, dropout=0.5),
-    method=Adversarial(),
-    schedule=Schedule((Stage("train", 40),)),
-    optimizer=AdamW(lr=1e-3),
-)
-"""
-
 
 def start(file, runs, *words):
     command = [sys.executable, "-m", "da_toolkit.run", file, "--runs", runs, "--workers", "1", "--tracking", "none"]
     return subprocess.Popen([*map(str, command), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_steps(run, metrics, count=2):
-    for _ in range(1200):
-        if metrics.exists() and len(metrics.read_text().splitlines()) > count:
-            return
-        assert run.poll() is None, run.communicate()
-        time.sleep(0.1)
-    raise AssertionError("the run never reported a step")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -83,22 +57,27 @@ def test_a_second_run_in_a_folder_in_use_is_refused(tmp_path, tiny_recipe):
 
 
 HOLD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from da_toolkit.training.lock import locked
 with locked(Path(sys.argv[1])):
-    print("held", flush=True)
+    worker = os.fork()
+    if worker:
+        print("held", worker, flush=True)
     time.sleep(60)
 """
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path):
+    """Though processes that it has forked, such as loader workers, live on."""
     command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "held\n"
+    held, worker = holder.stdout.readline().split()
+    assert held == "held"
     with pytest.raises(UserError, match=str(holder.pid)), locked(tmp_path / "run"):
         pass
     holder.kill()
     holder.wait()
     with locked(tmp_path / "run"):
         pass
+    os.kill(int(worker), signal.SIGKILL)  # it was still there

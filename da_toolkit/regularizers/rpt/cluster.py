@@ -17,9 +17,11 @@ from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 from da_toolkit.regularizers.rpt.regions import RegionTable, selected_labels
+from da_toolkit.training.parallel import from_main, is_main, streamed_in_turn
 
 _CHUNK = 4096  # rows that a scikit-learn step holds at once
 _FIT = 100_000  # regions that the projection is fitted on
+_PASSES = 2  # over the features, in `assign_clusters`: one fits the projection, one writes what it gives
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,28 @@ def feature_pass(
                 yield index, (torch.cat(parts, 1) / len(parts) ** 0.5).cpu().numpy()
 
 
+def shared_feature_pass(
+    network: nn.Module, batches: Iterable[Batch], counts: Sequence[int] | dict[int, int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """`feature_pass` over batches dealt to the ranks in turn: rank 0 gets those of all images, in their first order."""
+    own = (list(feature_pass(network, [batch], counts)) for batch in batches)
+    for found in streamed_in_turn(own):
+        yield from found
+
+
 def assign_clusters(settings: Cluster, features: FeaturePass, counts: list[int], folder: Path, seed: int) -> np.ndarray:
     """int64 [total]: the cluster of every region.
 
     PCA is fitted on the regions of a random share of the images in a first pass; a second one writes the projected
     features to a memory-mapped file in `folder`, over which mini-batch k-means runs in chunks: memory does not grow
-    with the number of images.
+    with the number of images. With several processes rank 0 does this on features that all of them make, and the
+    others get the result.
     """
+    if not is_main():
+        for _ in range(_PASSES):
+            for _ in features():
+                pass  # it yields on rank 0, which fits and writes
+        return from_main(lambda: np.empty(0, np.int64))
     from sklearn.cluster import MiniBatchKMeans
 
     total = sum(counts)
@@ -152,7 +169,7 @@ def assign_clusters(settings: Cluster, features: FeaturePass, counts: list[int],
                 kmeans.partial_fit(rows[np.sort(chunk)])
         parts = [kmeans.predict(rows[start : start + _CHUNK]) for start in range(0, total, _CHUNK)]
         del rows
-    return np.concatenate(parts).astype(np.int64)
+    return from_main(lambda: np.concatenate(parts).astype(np.int64))
 
 
 def _chunks(order: np.ndarray, least: int) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from da_toolkit.data.labels import IGNORE
+from da_toolkit.training.parallel import sum_over_ranks
 
 Selection = Literal["mean_probability", "vote_share"]
 
@@ -50,6 +51,10 @@ class RegionTable:
         ones = torch.ones_like(rows, dtype=torch.int32)
         self.votes.view(-1).scatter_add_(0, rows * self.num_classes + decided, ones)
         self.mass.index_add_(0, rows, probabilities.permute(0, 2, 3, 1).reshape(-1, self.num_classes).float())
+
+    def sum_over_ranks(self) -> None:
+        """After the last image: count those of all processes. Exact, for an image is seen by one process alone."""
+        sum_over_ranks(self.votes, self.mass)
 
     def dominant(self) -> Tensor:
         """uint8 [total]: the most frequent class of each region, the lower one on a tie; 255 for an unseen region."""

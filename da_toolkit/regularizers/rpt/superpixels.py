@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -91,15 +92,17 @@ class SuperpixelCache:
         name = digest.hexdigest()
         return self.folder / name[:2] / f"{name}.png"
 
-    def survey(self, data: DomainData, cores: int | None = None) -> tuple[list[int], list[str]]:
-        """The number of superpixels and the key of each image; maps that are missing are made on all cores."""
-        cores = min(cores or os.cpu_count() or 1, len(data))
-        look, indices = partial(_look, self, data), range(len(data))
+    def survey(
+        self, data: DomainData, cores: int | None = None, indices: Sequence[int] | None = None
+    ) -> tuple[list[int], list[str]]:
+        """The number of superpixels and the key of each image, by default of all; missing maps are made by `cores`."""
+        indices = range(len(data)) if indices is None else indices
+        cores = min(cores or os.cpu_count() or 1, len(indices))
+        look = partial(_look, self, data)
         with ProcessPoolExecutor(cores) if cores > 1 else nullcontext() as pool:
             found = pool.map(look, indices, chunksize=8) if pool else map(look, indices)
-            told = track(found, f"superpixels of {data.name} {data.split}", len(data), transient=True)
-            counts, keys = zip(*told, strict=True)
-        return list(counts), list(keys)
+            told = list(track(found, f"superpixels of {data.name} {data.split}", len(indices), transient=True))
+        return [count for count, _ in told], [key for _, key in told]
 
 
 def _look(cache: SuperpixelCache, data: DomainData, index: int) -> tuple[int, str]:

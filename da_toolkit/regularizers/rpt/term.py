@@ -20,9 +20,9 @@ from da_toolkit.regularizers.rpt.cluster import (
     Cluster,
     assign_clusters,
     cluster_key,
-    feature_pass,
     load_assignment,
     save_assignment,
+    shared_feature_pass,
 )
 from da_toolkit.regularizers.rpt.figures import contact_sheet, crop_of, heat_map, one_of_each, with_borders
 from da_toolkit.regularizers.rpt.logic import (
@@ -37,6 +37,7 @@ from da_toolkit.regularizers.rpt.patch import Patch, region_loss
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_pixels, selected_share
 from da_toolkit.regularizers.rpt.superpixels import Superpixels, cache_folder
 from da_toolkit.report.figures import prediction_grid
+from da_toolkit.training.parallel import broadcast_state, from_main
 from da_toolkit.training.stages import Stage, StageContext
 from da_toolkit.training.step import Step, View
 
@@ -126,6 +127,7 @@ class RPTTerm(Term):
 
     def _freeze(self, table: RegionTable) -> None:
         """Labels for this round."""
+        table.sum_over_ranks()
         if self.settings.patch.weight:
             self.labels["patch"] = self.settings.patch.labels(table)
         if self.assignment is not None:
@@ -141,6 +143,7 @@ class RPTTerm(Term):
     def _train_logic(self, settings: SpatialLogic, stage: StageContext) -> None:
         columns = source_columns(stage.labels("source"), settings, self.num_classes, stage.device)
         self.logic, quality = train_logic(settings, columns, self.num_classes, stage.seed)
+        broadcast_state(self.logic)  # trained alike everywhere, but a GPU's last bits are its own
         self.logic_trained = True
         self.reported |= {f"rpt_logic_{name}": value for name, value in quality.items()}
 
@@ -152,7 +155,7 @@ class RPTTerm(Term):
         features = f"{model} {stage.size} {_digest(network)}"
         folder = cache_folder("clusters")
         file = folder / f"{cluster_key(settings, stage.regions.keys, features, stage.seed)}.npz"
-        found = load_assignment(file, sum(counts))
+        found = from_main(lambda: load_assignment(file, sum(counts)))
         if found is None:
             if sum(counts) < settings.clusters:
                 warnings.warn(
@@ -160,10 +163,15 @@ class RPTTerm(Term):
                     f"every region becomes a cluster of its own",
                     stacklevel=2,
                 )
-            found = assign_clusters(
-                settings, lambda: feature_pass(network, stage.target_pass(), counts), counts, folder, stage.seed
+            made = assign_clusters(
+                settings,
+                lambda: shared_feature_pass(network, stage.target_pass(shared=True), counts),
+                counts,
+                folder,
+                stage.seed,
             )
-            save_assignment(file, found)
+            from_main(lambda: save_assignment(file, made))
+            found = made
         return torch.from_numpy(found).to(stage.device)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
