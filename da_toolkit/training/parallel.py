@@ -49,6 +49,13 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     return value / torch.distributed.get_world_size()
 
 
+def sum_over_ranks(*tensors: Tensor) -> None:
+    """Replace each tensor by its sum over processes."""
+    if _several():
+        for tensor in tensors:
+            torch.distributed.all_reduce(tensor)
+
+
 def random_rows(count: int, columns: int, device: torch.device) -> Tensor:
     """Uniform 0..1 [count,columns], a row for each of this rank's images: what one process would draw for them.
 
