@@ -11,7 +11,8 @@ from da_toolkit.errors import UserError
 from da_toolkit.methods import ClassBalanced, InstanceAdaptive, PseudoLabels, SourceOnly
 from da_toolkit.methods.pseudo_labels import soft_labels
 from da_toolkit.methods.thresholds import BINS, bin_edges, confidence_histogram, top_bin
-from da_toolkit.recipe import Schedule, Stage
+from da_toolkit.recipe import Schedule, Stage, find_recipe, load_recipe
+from da_toolkit.registry import METHODS
 
 CPU = torch.device("cpu")
 WIDTH = 0.011
@@ -251,6 +252,15 @@ def test_labels_come_from_the_rounds_start(tiny_trainer):
     trainer.fit(lambda *_: None, after_step=look)
     assert torch.equal(seen[3][0], seen[2][1]) and torch.equal(seen[4][0], seen[2][1])
     assert torch.equal(seen[5][0], seen[4][1]) and not torch.equal(seen[5][0], seen[4][0])
+
+
+def test_iasts_adversary_plays_in_the_warm_up_alone():
+    """As the preset, in the first half; in its recipes until the rounds begin."""
+    assert [game.end for game in METHODS["iast"].build().discriminators] == [0.5]
+    for pair in ("gta", "synthia", "camvid"):
+        recipe = load_recipe(find_recipe(f"iast_{pair}"))
+        warm_up = sum(stage.steps for stage in recipe.schedule.stages if not stage.round)
+        assert all(game.end * recipe.schedule.steps == warm_up for game in recipe.method.discriminators)
 
 
 def test_bad_settings_are_refused(tiny_recipe):
