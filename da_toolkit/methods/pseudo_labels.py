@@ -35,7 +35,8 @@ class PseudoLabels(Regularizer):
     smoothing: float = 0.0
     """Weight of CRST's model regulariser on labelled pixels (MRKLD), the mean of -log p over classes."""
     entropy: float = 0.0
-    """Weight of the entropy, 0..1, of the pixels without a label (IAST)."""
+    """Weight of the entropy, divided by ln C to 0..1, of the pixels without a label (IAST). The published code takes it
+    in nats, as we recall: a weight there is ln C times as much here."""
     softness: float | None = None
     """CRST's label regulariser (LRENT): soft labels proportional to (p / threshold)^(1 / softness); by default hard."""
 
@@ -163,6 +164,9 @@ def crst_soft() -> SourceOnly:
     use="confidence varies between images (night, weather) more than between classes.",
 )
 def iast() -> Adversarial:
-    """Instance-adaptive self-training after an adversarial warm-up, with both of its regularisers."""
+    """Instance-adaptive self-training after an adversarial warm-up, with both of its regularisers.
+
+    The adversary plays in the first half of the run: give the warm-up half of the schedule, or set `end` to its share.
+    """
     labels = PseudoLabels(InstanceAdaptive(), smoothing=0.1, entropy=3.0)
-    return Adversarial(discriminators=(OutputSpace(),), regularizers=(labels,))
+    return Adversarial(discriminators=(OutputSpace(end=0.5),), regularizers=(labels,))
