@@ -33,6 +33,7 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_pixels
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.health import Health
 from da_toolkit.training.provenance import write_json
 from da_toolkit.training.session import Runtime, Session, check_same
 from da_toolkit.training.trainer import Trainer
@@ -76,7 +77,7 @@ def warm_up(session: Session, folder: Path) -> dict[str, Any]:
         for _ in track(range(stage.steps), f"warm-up of seed {session.runtime.seed}"):
             trainer.step(*streams)
         log = {"seconds": time.perf_counter() - begin, "last": {}, "best": None, "metrics_bytes": 0}
-        log |= {"evaluations": [], "validators": None}
+        log |= {"evaluations": [], "kept_best": None, "validators": None, "health": Health(1).state()}
         write_json(settings, session.recipe.to_json())
         checkpoints.save(trainer.done, {**trainer.state(), "log": log})
     check_same(settings, session.recipe)
