@@ -167,7 +167,13 @@ def _purity(counts: np.ndarray) -> float:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: one row an override, gains paired by seed."""
+    """Markdown: a table for each commit, since gains are paired within one."""
+    commits = list(dict.fromkeys(result["commit"] for result in results))
+    return "\n\n".join(_table([result for result in results if result["commit"] == commit]) for commit in commits)
+
+
+def _table(results: list[dict[str, Any]]) -> str:
+    """One row an override, gains paired by seed."""
     lines = [
         "| on top of | RPT | seeds | mIoU | gain over none | PC selects / right | CC selects / right |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
@@ -234,7 +240,7 @@ def main() -> None:
                     log_every=50,
                     save_every=200,
                 )
-                results = keep(RESULTS, run_row(base, row, runtime), ("base", "row", "seed"))
+                results = keep(RESULTS, run_row(base, row, runtime), ("base", "row", "seed", "commit"))
     print(table(results))
 
 
