@@ -20,6 +20,7 @@ import official_layouts
 import rpt_clusters
 import rpt_cost
 import speed
+import two_ranks
 
 from da_toolkit.errors import UserError, exits_cleanly
 
@@ -33,6 +34,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "official_layouts": official_layouts.table,
     "speed": speed.table,
     "chaos": chaos.table,
+    "two_ranks": two_ranks.table,
     "compare_speed": compare_speed.table,
 }
 
