@@ -3,9 +3,9 @@
     python benchmarks/two_ranks.py
 
 Street world, one warm-up step and one of a round, so that the shared pass over the target, thresholds, clustering and
-frozen labels are part of it. Compared are the network's gradients of the second step, and those of discriminators in the first
-(Adam's first step is the gradient's sign, which rounding decides where it is 0). Batch norm's statistics are fixed:
-each process takes them of its own images.
+frozen labels are part of it. Compared are the network's gradients of the second step, and those of discriminators in
+the first (Adam's first step is the gradient's sign, which rounding decides where it is 0). Batch norm's statistics are
+fixed: each process takes them of its own images.
 """
 
 import dataclasses
