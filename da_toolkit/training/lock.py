@@ -9,7 +9,6 @@ from typing import TextIO
 
 from da_toolkit.errors import UserError
 
-
 _held: set[TextIO] = set()  # or a killed run's loader workers, which live on for seconds, would hold its folder
 
 
