@@ -33,6 +33,7 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_pixels
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.health import Health
 from da_toolkit.training.provenance import write_json
 from da_toolkit.training.session import Runtime, Session, check_same
 from da_toolkit.training.trainer import Trainer
@@ -76,7 +77,7 @@ def warm_up(session: Session, folder: Path) -> dict[str, Any]:
         for _ in track(range(stage.steps), f"warm-up of seed {session.runtime.seed}"):
             trainer.step(*streams)
         log = {"seconds": time.perf_counter() - begin, "last": {}, "best": None, "metrics_bytes": 0}
-        log |= {"evaluations": [], "validators": None}
+        log |= {"evaluations": [], "kept_best": None, "validators": None, "health": Health(1).state()}
         write_json(settings, session.recipe.to_json())
         checkpoints.save(trainer.done, {**trainer.state(), "log": log})
     check_same(settings, session.recipe)
@@ -166,7 +167,13 @@ def _purity(counts: np.ndarray) -> float:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: one row an override, gains paired by seed."""
+    """Markdown: a table for each commit, since gains are paired within one."""
+    commits = list(dict.fromkeys(result["commit"] for result in results))
+    return "\n\n".join(_table([result for result in results if result["commit"] == commit]) for commit in commits)
+
+
+def _table(results: list[dict[str, Any]]) -> str:
+    """One row an override, gains paired by seed."""
     lines = [
         "| on top of | RPT | seeds | mIoU | gain over none | PC selects / right | CC selects / right |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
@@ -233,7 +240,7 @@ def main() -> None:
                     log_every=50,
                     save_every=200,
                 )
-                results = keep(RESULTS, run_row(base, row, runtime), ("base", "row", "seed"))
+                results = keep(RESULTS, run_row(base, row, runtime), ("base", "row", "seed", "commit"))
     print(table(results))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import ablation
 import accuracy
+import chaos
 import compare_speed
 import methods_page
 import official_layouts
@@ -31,6 +32,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "rpt_cost": rpt_cost.table,
     "official_layouts": official_layouts.table,
     "speed": speed.table,
+    "chaos": chaos.table,
     "compare_speed": compare_speed.table,
 }
 

@@ -27,6 +27,8 @@ class Command:
     """Evaluation settings; the defaults are the run's own."""
 
     evaluation: Annotated[Evaluation, tyro.conf.arg(name="")]
+    best: bool = False
+    """Score `best.safetensors`, the weights that the run's --best chose, instead of the last ones."""
     split: str = "val"
     """Split of the target to score."""
     data_root: Path | None = None
@@ -52,13 +54,13 @@ def load_run(folder: Path) -> tuple[Recipe, dict]:
         raise UserError(f"{folder / 'recipe.json'}: {error}") from error
 
 
-def load_network(folder: Path, recipe: Recipe) -> Segmenter:
-    """The run's network with its final weights, on the CPU. Raises `UserError` for a damaged file."""
+def load_network(folder: Path, recipe: Recipe, weights: str = "model.safetensors") -> Segmenter:
+    """The run's network with its final weights, on the CPU. Raises `UserError` for a missing or damaged file."""
     model = dataclasses.replace(recipe.model, weights="none").build(len(recipe.target.label_space))
     try:
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        model.load_state_dict(load_file(folder / weights))
     except Exception as error:  # safetensors raises a type of its own for a damaged file
-        raise UserError(f"{folder / 'model.safetensors'} cannot be loaded ({error}). Run the recipe again.") from error
+        raise UserError(f"{folder / weights} cannot be loaded ({error}). Run the recipe again.") from error
     return model.eval()
 
 
@@ -74,7 +76,8 @@ def main() -> None:
         prog=f"python -m da_toolkit.evaluate {first.run}",
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_network(first.run, recipe).to(device).to(memory_format=torch.channels_last)
+    weights = "best.safetensors" if command.best else "model.safetensors"
+    model = load_network(first.run, recipe, weights).to(device).to(memory_format=torch.channels_last)
     data = recipe.target.build(command.split, command.data_root)
     confusion = evaluate(model, data, command.evaluation, recipe.target.size, device).sum(0)
     scores = {p.name: score(confusion, p).to_json() for p in protocols_for(data.label_space)}
@@ -82,7 +85,7 @@ def main() -> None:
         rows = summarize([{**result, "scores": scores}], protocol)
         for table in terminal_tables(rows, f"{first.run}, {command.split}, {protocol}"):
             Console().print(table)
-    settings = {"split": command.split, **dataclasses.asdict(command.evaluation)}
+    settings = {"split": command.split, "weights": weights, **dataclasses.asdict(command.evaluation)}
     write_json(first.run / f"evaluation_{command.split}.json", {"settings": settings, "scores": scores})
 
 

@@ -1,10 +1,12 @@
 """python -m da_toolkit.run RECIPE: train and score a recipe; every setting can be overridden by name."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 from rich import box
@@ -41,8 +43,15 @@ def main() -> None:
     )
     parser.add_argument("--family", default="*", help="with --list: only methods of this family")
     parser.add_argument("--demo", action="store_true", help="swap in the street world, a small network, few steps")
+    parser.add_argument("--rerun", metavar="RUN", help="instead of a recipe: repeat a run from its folder")
     parser.add_argument("--check", action="store_true", help="build everything, print the resolved recipe, stop")
-    first, rest = parser.parse_known_args()
+    words = sys.argv[1:]
+    if "--rerun" in words:  # there is no recipe on the line then
+        place = words.index("--rerun")
+        if place + 1 == len(words):
+            raise UserError("--rerun needs the folder of a run, such as runs/adaptseg_gta/0.")
+        return rerun(Path(words[place + 1]), [*words[:place], *words[place + 2 :]])
+    first, rest = parser.parse_known_args(words)
     if first.list:
         return show_list(first.family)
     if first.recipe is None:
@@ -64,13 +73,52 @@ def main() -> None:
     session = Session(path.stem, command.recipe, command.runtime)
     if first.check:
         return check(session)
-    result = session.run()
+    show(session, session.run())
+
+
+def show(session: Session, result: dict[str, Any]) -> None:
+    """Print the scores and where the run lies; on the first rank only."""
     if not is_main():
         return
     for protocol in result["scores"]:
-        for table in terminal_tables(summarize([result], protocol), f"{path.stem}, {protocol}"):
+        for table in terminal_tables(summarize([result], protocol), f"{session.name}, {protocol}"):
             Console().print(table)
     print(f"run folder: {session.folder}")
+
+
+def rerun(run: Path, words: list[str]) -> None:
+    """Repeat a run from its folder, by default into RUNS/reruns, and say whether the weights are the same bits."""
+    recipe, runtime = load_settings(run)
+    runtime = dataclasses.replace(runtime, runs=runtime.runs / "reruns", resume=False, overwrite=False)
+    command = tyro.cli(
+        Command, default=Command(recipe, runtime), args=words, prog=f"python -m da_toolkit.run --rerun {run}"
+    )
+    session = Session(run.parent.name, command.recipe, command.runtime)
+    if session.folder.resolve() == run.resolve():
+        raise UserError(f"--rerun: {run} would be written over by its own repetition. Pass another --runs.")
+    show(session, session.run())
+    first, second = run / "model.safetensors", session.folder / "model.safetensors"
+    if first.exists() and is_main():
+        same = first.read_bytes() == second.read_bytes()
+        print(f"weights: {'the same bits as' if same else 'not the bits of'} {first}")
+        if not same:
+            print("(Bits repeat with the same settings, versions, machine and threads: compare both environment.json.)")
+
+
+def load_settings(run: Path) -> tuple[Recipe, Runtime]:
+    """What a run was begun with. Raises `UserError` naming the file that is missing or damaged."""
+    found = []
+    for name in ("recipe.json", "environment.json"):
+        try:
+            found.append(json.loads((run / name).read_text()))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{run / name} cannot be read ({error}): {run} is not the folder of a run, such as runs/adaptseg_gta/0."
+            ) from error
+    try:
+        return Recipe.from_json(found[0]), Runtime.from_json(found[1][0]["runtime"])
+    except (UserError, TypeError, KeyError, IndexError) as error:
+        raise UserError(f"{run} was begun with settings that this version does not know ({error}).") from error
 
 
 def check(session: Session) -> None:

@@ -12,7 +12,7 @@ recipe = Recipe(
     source=Carla(size=(298, 480)),
     target=CamVid(size=(360, 480)),
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
-    method=SourceOnly(regularizers=(MeanTeacher(),), class_balance=0.5),
+    method=SourceOnly(regularizers=(MeanTeacher(start=0.5),), class_balance=0.5),
     schedule=Schedule((Stage("train", steps=1_000),)),
     optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
     learning_rate=LearningRate("poly", power=0.9, warmup=20),

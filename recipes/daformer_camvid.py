@@ -14,7 +14,7 @@ recipe = Recipe(
     target=CamVid(size=(360, 480)),
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
     # The teacher keeps DACS's momentum of 0.99: 0.999 remembers as long as this whole run.
-    method=SourceOnly(regularizers=(MeanTeacher(), FeatureDistance()), class_balance=0.5),
+    method=SourceOnly(regularizers=(MeanTeacher(start=0.5), FeatureDistance()), class_balance=0.5),
     schedule=Schedule((Stage("train", steps=1_000),)),
     optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
     learning_rate=LearningRate("poly", power=0.9, warmup=20),

@@ -243,3 +243,61 @@ def test_mistakes_end_with_code_two_and_no_traceback(words, said, tmp_path):
 def test_without_tracking_mlflow_is_never_imported():
     code = "import sys, da_toolkit.run; assert not {'mlflow', 'ray', 'skimage', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_repeats_itself_from_its_folder(finished, monkeypatch, capsys):
+    session, _ = finished
+    (start,) = json.loads((session.folder / "environment.json").read_text())
+    assert start["step"] == 0 and start["runtime"]["seed"] == 0 and start["versions"]["torch"]
+    call(monkeypatch, run, "--rerun", session.folder, "--log-every", "2")
+    out = capsys.readouterr().out
+    assert f"weights: the same bits as {session.folder / 'model.safetensors'}" in out
+    again = session.runtime.runs / "reruns" / "tiny" / "0"
+    assert (again / "result.json").exists()
+    with pytest.raises(UserError, match="already holds a finished run"):
+        call(monkeypatch, run, "--rerun", session.folder)
+    with pytest.raises(UserError, match="would be written over by its own repetition"):
+        call(monkeypatch, run, "--rerun", again, "--runs", session.runtime.runs / "reruns")
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '[{"runtime": {"sed": 1}}]'])
+def test_only_the_folder_of_a_run_is_repeated(tmp_path, finished, content, monkeypatch):
+    session, _ = finished
+    (tmp_path / "recipe.json").write_text((session.folder / "recipe.json").read_text())
+    if content is not None:
+        (tmp_path / "environment.json").write_text(content)
+    with pytest.raises(UserError, match=str(tmp_path)):
+        call(monkeypatch, run, "--rerun", tmp_path)
+
+
+@pytest.mark.parametrize("by", ["entropy", "target_labels", "none"])
+def test_the_best_weights_are_kept_by_the_chosen_score(by, tmp_path, tiny_recipe, monkeypatch, capsys):
+    import torch
+    from safetensors.torch import load_file
+
+    from da_toolkit.evaluation.inference import Evaluation
+    from da_toolkit.methods import SourceOnly
+    from da_toolkit.training.run_log import RunLog
+
+    seen = []
+    keep = RunLog.keep_best
+
+    def look(self, step, found):
+        keep(self, step, found)
+        seen.append((found.get(by), {name: tensor.clone() for name, tensor in self.trainer.model.state_dict().items()}))
+
+    monkeypatch.setattr(RunLog, "keep_best", look)
+    recipe = tiny_recipe(SourceOnly(), steps=4, evaluation=Evaluation(every=1, validators=2))
+    session = Session("tiny", recipe, Runtime(runs=tmp_path, workers=0, tracking="none", best=by))
+    result = session.run()
+    if by == "none":
+        assert result["kept_best"] is None and not (session.folder / "best.safetensors").exists()
+        return
+    place = max(range(4), key=lambda number: seen[number][0])
+    assert result["kept_best"] == {"by": by, "step": place + 1, "value": seen[place][0]}
+    kept = load_file(session.folder / "best.safetensors")
+    assert all(torch.equal(kept[name], tensor) for name, tensor in seen[place][1].items())
+    call(monkeypatch, evaluate, session.folder, "--best")
+    scored = json.loads((session.folder / "evaluation_val.json").read_text())
+    assert scored["settings"]["weights"] == "best.safetensors"
+    assert scored["scores"] == result["evaluations"][place]["scores"]

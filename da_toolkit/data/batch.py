@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+Fault = tuple[int, str]
+"""The index of an image that could not be used, and why."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -15,6 +18,8 @@ class Batch:
     label: Tensor | None
     index: Tensor
     regions: Tensor | None = None
+    faults: tuple[Fault, ...] = ()
+    """Images that other ones stand in for."""
 
     def to(self, device: torch.device, channels_last: bool = False) -> "Batch":
         """Move to a device without waiting; uint8 images become 0..1 floats there."""

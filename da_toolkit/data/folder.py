@@ -41,22 +41,22 @@ class Folder(Domain):
         if self.table is None:
             return space, {**dict(enumerate(space.classes)), 255: None}
         try:
-            table = json.loads(Path(self.table).read_text())
+            table = json.loads(Path(self.table).read_text(encoding="utf-8"))
             ids: RawClasses = {int(raw): name for raw, name in table["ids"].items()}
             if "classes" in table:
                 names = tuple(table["classes"])
                 colors = table.get("colors") or [_color(number) for number in range(len(names))]
                 space = LabelSpace(Path(self.table).stem, names, tuple((int(r), int(g), int(b)) for r, g, b in colors))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"Folder: the label table {self.table} cannot be used ({type(error).__name__}: {error}). It must be a "
                 'JSON file such as {"classes": ["road"], "ids": {"7": "road", "0": null}}.'
             ) from error
-        strange = sorted({str(name) for name in ids.values() if name is not None and name not in space.classes})
-        if strange or not all(0 <= raw < 65536 for raw in ids) or len(space.palette) != len(space):
+        wrong = _wrong(space, ids)
+        if wrong:
             raise UserError(
                 f"Folder: the label table {self.table} must map ids 0..65535 to names in its classes, with one colour "
-                f"a class; not in the classes: {', '.join(strange) or 'none'}; classes: {', '.join(space.classes)}."
+                f"0..255 a class; {wrong}. Classes: {', '.join(map(str, space.classes))}."
             )
         return space, ids
 
@@ -70,6 +70,22 @@ class Folder(Domain):
             pairs = [Pair(image.stem, image, None) for image in images]
         space, ids = self._classes()
         return FileDomainData("Folder", split, pairs, ids, space)
+
+
+def _wrong(space: LabelSpace, ids: RawClasses) -> str:
+    """What is wrong with a table, or nothing."""
+    if not 1 <= len(space) <= 255 or not all(isinstance(name, str) and name for name in space.classes):
+        return "its classes are not 1 to 255 names"
+    if len(set(space.classes)) < len(space):
+        return "a class stands there twice"
+    strange = sorted({str(name) for name in ids.values() if name is not None and name not in space.classes})
+    if strange:
+        return f"not in the classes: {', '.join(strange)}"
+    if not all(0 <= raw < 65536 for raw in ids):
+        return "an id is out of range"
+    if len(space.palette) != len(space) or not all(0 <= part <= 255 for color in space.palette for part in color):
+        return "the colours do not fit"
+    return ""
 
 
 def _color(number: int) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """Adversarial alignment: discriminators tell source from target, the network makes them fail."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +69,11 @@ class Discriminator:
         """Suffix of this discriminator's loss names."""
         raise NotImplementedError
 
+    @property
+    def chance(self) -> float | None:
+        """The discriminator's loss when it cannot tell the domains; none where that is not known."""
+        return math.log(2) if self.objective == "bce" else 0.25
+
 
 @dataclass(frozen=True)
 class OutputSpace(Discriminator):
@@ -134,6 +140,25 @@ class AdversarialTerm(Term):
             judged = self.discriminator(settings.map(view).detach())
             sides.append(settings.loss(judged, view, domain))
         return {f"disc_{settings.label}": (sides[0] + sides[1]) / 2}
+
+    def symptoms(self, losses: dict[str, float]) -> dict[str, str]:
+        name, chance = f"disc_{self.settings.label}", self.settings.chance
+        loss = losses.get(name)
+        if loss is None or chance is None:
+            return {}
+        if loss < 0.01 * chance:
+            return {
+                f"the discriminator loss {name} is near 0: it always tells the domains, and its gradient says little": (
+                    "Lower the discriminator's lr, start it later, or raise the adversarial weight."
+                )
+            }
+        if abs(loss - chance) < 0.01 * chance:
+            return {
+                f"the discriminator loss {name} stays at chance ({chance:.3g}): it cannot tell the domains": (
+                    "Raise the discriminator's lr or lower the adversarial weight; else it has nothing left to teach."
+                )
+            }
+        return {}
 
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.discriminator.parameters(), lr=self.settings.lr, betas=(0.9, 0.99))

@@ -39,6 +39,10 @@ class ClassWise(Discriminator):
     def label(self) -> str:
         return "class"
 
+    @property
+    def chance(self) -> None:
+        return None  # it also depends on how well the classes are told
+
 
 def class_encoding(logits: Tensor, size: torch.Size, temperature: float, clip: float) -> Tensor:
     """Soft class of each feature position, float32 [B,C,*size]: the softmax of logits / temperature, clipped."""

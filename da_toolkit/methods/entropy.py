@@ -25,22 +25,23 @@ def entropy_map(log_probabilities: Tensor) -> Tensor:
 
 
 def max_squares(probabilities: Tensor, alpha: float | None = None) -> Tensor:
-    """Maximum squares loss (Chen et al., ICCV 2019): scalar, -1/2 for certainty, -1/(2C) for uniform predictions.
+    """Maximum squares loss (Chen et al., ICCV 2019): scalar, the mean of -p^2 / 2 over pixels and classes.
+
+    With `alpha`, image-wise class weights: minus the sum over an image's pixels of p^2 / (N_c^alpha N^(1-alpha)), N_c =
+    its pixels decided as the pixel's class c, N = all; the mean over images and classes. So rare classes count more.
 
     Args:
         probabilities: [B,C,H,W].
-        alpha: none averages over pixels; a number divides the part of class c in each image by
-            N_c^alpha N^(1-alpha) instead, N_c = pixels predicted as c (at least 1), so that rare classes count
-            more. The average is over images.
+        alpha: 0..1; none leaves the weights out.
     """
     squares = probabilities.square()
     if alpha is None:
-        return -squares.sum(1).mean() / 2
+        return -squares.mean() / 2
     batch, classes, height, width = probabilities.shape
     decided = probabilities.detach().argmax(1).flatten(1)
     counts = decided.new_zeros(batch, classes).scatter_add_(1, decided, torch.ones_like(decided)).clamp(min=1)
-    weights = counts.float().pow(-alpha) * (height * width) ** (alpha - 1)
-    return -(squares.flatten(2).sum(2) * weights).sum(1).mean() / 2
+    weights = (counts.float().pow(-alpha) * (height * width) ** (alpha - 1)).gather(1, decided)
+    return -(squares.flatten(2).sum(1) * weights).sum(1).mean() / classes
 
 
 class TargetTerm(Term):

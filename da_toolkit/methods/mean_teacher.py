@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,12 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 from da_toolkit.methods.feature_distance import FeatureDistance
 from da_toolkit.methods.mixing import block_mask, change_colours, class_mask
-from da_toolkit.methods.supervised import LabelWeights, SourceOnly
+from da_toolkit.methods.supervised import SourceOnly
 from da_toolkit.methods.teacher import Teacher
 from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.training.parallel import random_rows
-from da_toolkit.training.stages import Stage, StageContext
+from da_toolkit.training.stages import Stage
 from da_toolkit.training.step import Step
 
 
@@ -61,11 +62,13 @@ class MeanTeacher(Regularizer):
     """Share 0..1 of the target image's rows, from its top, whose labels do not count (DAFormer: 15 of 512)."""
     ignore_bottom: float = 0.0
     """The same from its bottom, where the car's bonnet is (DAFormer: 120 of 512)."""
+    start: float = 0.0
+    """Share of the run's steps, 0..1, before its losses begin; the teacher follows from the first step."""
     mix: ClassMix = field(default_factory=ClassMix)
     masking: Masking = field(default_factory=lambda: Masking(weight=0.0))
 
     def __post_init__(self) -> None:
-        for name in ("momentum", "threshold", "ignore_top", "ignore_bottom"):
+        for name in ("momentum", "threshold", "ignore_top", "ignore_bottom", "start"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"mean_teacher.{name} lies in 0..1, got {getattr(self, name)}.")
         if self.masking.block < 1 or not 0 <= self.masking.ratio <= 1:
@@ -84,21 +87,22 @@ class MeanTeacher(Regularizer):
 class MeanTeacherTerm(Term):
     """Losses "mix" and "masked"."""
 
+    blank: Tensor
+
     def __init__(self, settings: MeanTeacher, context: BuildContext) -> None:
         super().__init__()
         self.settings = settings
         self.teacher = Teacher(context.network)
         self.num_classes = len(context.label_space)
-        self.weights = LabelWeights(context)
-
-    def begin_stage(self, stage: StageContext) -> None:
-        if self.settings.mix.weight:
-            self.weights.count(stage, "source")
+        mean = cast(Tensor, context.network.mean)
+        self.register_buffer("blank", mean.clone())  # what normalisation makes 0
 
     def follow(self, network: nn.Module) -> None:
         self.teacher.follow(network, self.settings.momentum)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
+        if step.index < self.settings.start * step.total:
+            return {}
         target = step.target.batch
         label, sure = pseudo_labels(self.teacher.probabilities(target.image), self.settings)
         losses, settings = {}, self.settings
@@ -110,14 +114,14 @@ class MeanTeacherTerm(Term):
             images = change_colours(images, settings.mix.jitter, settings.mix.blur)
             view = step.view(replace(target, image=images))
             mixed = torch.where(pasted, source.label, label)
-            loss = weighted_loss(view.logits(), mixed, sure.masked_fill(pasted, 1.0), self.weights.tensor)
+            loss = weighted_loss(view.logits(), mixed, sure.masked_fill(pasted, 1.0))
             losses["mix"] = settings.mix.weight * loss
         if settings.masking.weight:
             hidden = block_mask(target.image, settings.masking.block, settings.masking.ratio)
             images = change_colours(target.image, settings.masking.jitter, settings.masking.blur)
-            images = images.masked_fill(hidden, 0.0)
+            images = torch.where(hidden, self.blank, images)
             view = step.view(replace(target, image=images))
-            loss = weighted_loss(view.logits(), label, sure, self.weights.tensor)
+            loss = weighted_loss(view.logits(), label, sure)
             losses["masked"] = settings.masking.weight * loss
         return losses
 
@@ -134,15 +138,14 @@ def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor,
     return label, sure
 
 
-def weighted_loss(logits: Tensor, label: Tensor, pixel_weights: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def weighted_loss(logits: Tensor, label: Tensor, pixel_weights: Tensor) -> Tensor:
     """Mean over all pixels of the pixel's weight times its cross-entropy; ignored pixels (255) give 0.
 
     Args:
         logits: [B,C,H,W].
         label, pixel_weights: [B,H,W].
-        class_weights: [C].
     """
-    each = F.cross_entropy(logits, label, class_weights, ignore_index=IGNORE, reduction="none")
+    each = F.cross_entropy(logits, label, ignore_index=IGNORE, reduction="none")
     return (each * pixel_weights).mean()
 
 

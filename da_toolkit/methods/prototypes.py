@@ -22,15 +22,20 @@ from da_toolkit.training.step import Step, View
 @REGULARIZERS.register("prototypes", family="self-training", paper="Zhang et al., CVPR 2021 (arXiv 2101.10979)")
 @dataclass(frozen=True)
 class Prototypes(Regularizer):
-    """Soft labels of the round's start times the softness of distances to class prototypes; symmetric cross-entropy.
+    """Labels of the round's start, re-weighted by distances to class prototypes; symmetric cross-entropy.
 
     ProDA's first stage without its structure learning. Prototypes follow a momentum network on the target.
+
+    Ours, since the published code compares the head's 256 features and we the backbone's last: distances are divided
+    by a scale, the root of the mean squared distance of the target's positions to the prototype of their own class,
+    measured when a round begins. Undivided they are so large that the nearest prototype alone would decide. And a
+    class without a prototype weighs what the others do on average, so that its label can appear.
     """
 
     weight: float = 1.0
     """Weight of the loss."""
     temperature: float = 1.0
-    """Of the distances' softmax."""
+    """Of the softmax of distances, relative to their scale."""
     momentum: float = 0.999
     """Of the network whose features are compared, 0..1."""
     prototype_momentum: float = 0.999
@@ -39,6 +44,8 @@ class Prototypes(Regularizer):
     """Weight of the cross-entropy in the symmetric one."""
     reverse: float = 1.0
     """Weight of its reverse, whose log of 0 counts as log 1e-4."""
+    smoothing: float = 0.1
+    """Weight of the regulariser of target predictions (MRKLD), the mean of -log p over classes and pixels."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -59,10 +66,11 @@ class Prototypes(Regularizer):
 
 
 class PrototypeTerm(Term):
-    """Loss "prototypes" from the first round on."""
+    """Losses "prototypes" and "prototypes_smoothing" from the first round on."""
 
     centres: Tensor
     known: Tensor
+    scale: Tensor
 
     def __init__(self, settings: Prototypes, context: BuildContext) -> None:
         super().__init__()
@@ -71,40 +79,60 @@ class PrototypeTerm(Term):
         classes = len(context.label_space)
         self.register_buffer("centres", torch.zeros(classes, context.feature_channels))
         self.register_buffer("known", torch.zeros(classes, dtype=torch.bool))
+        self.register_buffer("scale", torch.ones(()))
         self.active = False
-        self.seen: tuple[Tensor, Tensor] | None = None
+        self.seen: tuple[int, Tensor, Tensor] | None = None  # a step's index, class sums and counts of its parts
 
     def begin_stage(self, stage: StageContext) -> None:
         if stage.stage.round == 0:
             return
         self.frozen.copy_from(stage.model)
         self.momentum.copy_from(stage.model)
-        sums = torch.zeros_like(self.centres, dtype=torch.float64)  # in which the order hardly matters
-        counts = sums.new_zeros(len(sums))
+        sums = torch.zeros_like(self.centres, dtype=torch.float64)
+        counts, squares = sums.new_zeros(len(sums)), sums.new_zeros(())
 
         def see(view: View) -> None:
-            label = F.adaptive_avg_pool2d(
-                view.probabilities(), (view.features.shape[2], view.features.shape[3])
-            ).argmax(1)
-            found, number = class_sums(view.features.float(), label, len(sums))
+            features = view.features.float()
+            found, number = class_sums(features, decided(view), len(sums))
             sums.add_(found)
             counts.add_(number)
+            squares.add_(features.square().sum())
 
         def done() -> None:
-            sum_over_ranks(sums, counts)
-            self.centres.copy_(sums / counts.clamp(min=1)[:, None])
+            sum_over_ranks(sums, counts, squares)
+            means = sums / counts.clamp(min=1)[:, None]
+            within = squares - (counts * means.square().sum(1)).sum()
+            scale = (within / counts.sum().clamp(min=1)).clamp(min=0).sqrt()
+            self.centres.copy_(means)
             self.known.copy_(counts > 0)
+            self.scale.copy_(scale.where(scale > 0, 1))
             self.active = True
 
         stage.watch_target(see, done)
 
     def numbers(self) -> dict[str, float]:
-        """How many classes have a prototype."""
-        return {"prototype_classes": float(self.known.sum())} if self.active else {}
+        """How many classes have a prototype, and the scale of distances."""
+        if not self.active:
+            return {}
+        return {"prototype_classes": float(self.known.sum()), "prototype_scale": self.scale.item()}
 
     def follow(self, network: nn.Module) -> None:
-        if self.active:
-            self.momentum.follow(network, self.settings.momentum)
+        if not self.active:
+            return
+        self.momentum.follow(network, self.settings.momentum)
+        if self.seen is not None:
+            self._move(*self.seen[1:])
+            self.seen = None
+
+    @torch.no_grad()
+    def _move(self, sums: Tensor, counts: Tensor) -> None:
+        """Prototypes by one step, whose parts and processes count as one batch."""
+        sum_over_ranks(sums, counts)
+        means = sums / counts.clamp(min=1)[:, None]
+        moved = self.centres.lerp(means, 1 - self.settings.prototype_momentum)
+        moved = moved.where(self.known[:, None], means)
+        self.centres.copy_(moved.where(counts[:, None] > 0, self.centres))
+        self.known |= counts > 0
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         if not self.active:
@@ -112,33 +140,35 @@ class PrototypeTerm(Term):
         view, settings = step.target, self.settings
         images = view.batch.image
         with torch.no_grad():
-            features = self.momentum.network(images).features.float()
-            nearness = prototype_weights(features, self.centres, self.known, settings.temperature)
+            momentum = View(self.momentum.network, view.batch)
+            features = momentum.features.float()
+            nearness = prototype_weights(features, self.centres, self.known, settings.temperature * self.scale)
             nearness = F.interpolate(nearness, size=images.shape[2:], mode="bilinear")
             label = (self.frozen.probabilities(images) * nearness).argmax(1)
-            coarse = F.interpolate(label[:, None].float(), size=features.shape[2:], mode="nearest")[:, 0].long()
-            self.seen = features, coarse
-        loss = symmetric_cross_entropy(view.log_probabilities(), label, settings.cross_entropy, settings.reverse)
-        return {"prototypes": settings.weight * loss}
+            self._gather(step.index, *class_sums(features, decided(momentum), len(self.centres)))
+        log_p = view.log_probabilities()
+        loss = symmetric_cross_entropy(log_p, label, settings.cross_entropy, settings.reverse)
+        losses = {"prototypes": settings.weight * loss}
+        if settings.smoothing:
+            losses["prototypes_smoothing"] = settings.smoothing * -log_p.mean()
+        return losses
 
-    @torch.no_grad()
-    def update(self, step: Step) -> dict[str, Tensor]:
-        if self.seen is not None:
-            sums, counts = class_sums(*self.seen, len(self.centres))
-            sum_over_ranks(sums, counts)
-            means = sums / counts.clamp(min=1)[:, None]
-            moved = self.centres.lerp(means, 1 - self.settings.prototype_momentum)
-            moved = moved.where(self.known[:, None], means)
-            self.centres.copy_(moved.where(counts[:, None] > 0, self.centres))
-            self.known |= counts > 0
-            self.seen = None
-        return {}
+    def _gather(self, index: int, sums: Tensor, counts: Tensor) -> None:
+        """Add a part of step `index`; those of an earlier step, which was left out as bad, are forgotten."""
+        if self.seen is not None and self.seen[0] == index:
+            sums, counts = self.seen[1] + sums, self.seen[2] + counts
+        self.seen = index, sums, counts
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"active": self.active}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.active = state["active"]
+
+
+def decided(view: View) -> Tensor:
+    """int64 [B,h,w]: the likeliest class at the features' resolution, by the mean of probabilities."""
+    return F.adaptive_avg_pool2d(view.probabilities(), (view.features.shape[2], view.features.shape[3])).argmax(1)
 
 
 def class_sums(features: Tensor, label: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -148,8 +178,9 @@ def class_sums(features: Tensor, label: Tensor, num_classes: int) -> tuple[Tenso
     return sums, torch.bincount(ids, minlength=num_classes).to(rows.dtype)
 
 
-def prototype_weights(features: Tensor, centres: Tensor, known: Tensor, temperature: float) -> Tensor:
-    """[B,C,h,w]: softmax over classes of -|f - centre| / temperature (ProDA, eq. 5 and 6); 0 for unknown classes.
+def prototype_weights(features: Tensor, centres: Tensor, known: Tensor, temperature: Tensor | float) -> Tensor:
+    """[B,C,h,w]: softmax over known classes of -|f - centre| / temperature (ProDA, eq. 5 and 6); unknown classes get
+    the mean weight of the known.
 
     Args:
         features: [B,D,h,w].
@@ -159,7 +190,7 @@ def prototype_weights(features: Tensor, centres: Tensor, known: Tensor, temperat
     batch, depth, height, width = features.shape
     rows = features.permute(0, 2, 3, 1).reshape(-1, depth)
     scores = -torch.cdist(rows, centres) / temperature
-    weights = scores.masked_fill(~known, -torch.inf).softmax(1)
+    weights = scores.masked_fill(~known, -torch.inf).softmax(1).where(known, 1 / known.sum().clamp(min=1))
     return weights.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 

@@ -10,7 +10,7 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 from da_toolkit.methods.adversarial import Adversarial, OutputSpace
 from da_toolkit.methods.entropy import entropy_map
-from da_toolkit.methods.supervised import SourceOnly, mean_where, segmentation_loss, weights_of
+from da_toolkit.methods.supervised import SourceOnly, mean_where, segmentation_loss
 from da_toolkit.methods.teacher import Teacher
 from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.methods.thresholds import ClassBalanced, InstanceAdaptive, ThresholdPass, Thresholds
@@ -35,7 +35,8 @@ class PseudoLabels(Regularizer):
     smoothing: float = 0.0
     """Weight of CRST's model regulariser on labelled pixels (MRKLD), the mean of -log p over classes."""
     entropy: float = 0.0
-    """Weight of the entropy, 0..1, of the pixels without a label (IAST)."""
+    """Weight of the entropy, divided by ln C to 0..1, of the pixels without a label (IAST). The published code takes it
+    in nats, as we recall: a weight there is ln C times as much here."""
     softness: float | None = None
     """CRST's label regulariser (LRENT): soft labels proportional to (p / threshold)^(1 / softness); by default hard."""
 
@@ -59,11 +60,10 @@ class PseudoLabelTerm(Term):
 
     def __init__(self, settings: PseudoLabels, context: BuildContext) -> None:
         super().__init__()
-        self.settings, self.class_balance = settings, context.class_balance
+        self.settings = settings
         self.num_classes = len(context.label_space)
         self.teacher = Teacher(context.network)
         self.thresholds: Tensor | None = None
-        self.weights: Tensor | None = None
         self.share = 0.0
 
     def begin_stage(self, stage: StageContext) -> None:
@@ -79,7 +79,6 @@ class PseudoLabelTerm(Term):
 
     def _freeze(self, found: ThresholdPass) -> None:
         self.thresholds, labelled = found.result()
-        self.weights = weights_of(labelled, self.class_balance) if self.class_balance else None
         self.share = (labelled.sum() / found.pixels.clamp(min=1)).item()
 
     def numbers(self) -> dict[str, float]:
@@ -96,7 +95,7 @@ class PseudoLabelTerm(Term):
         log_p = view.log_probabilities()
         losses = {}
         if settings.softness is None:
-            losses["pseudo"] = settings.weight * segmentation_loss(view.logits(), label, self.weights)
+            losses["pseudo"] = settings.weight * segmentation_loss(view.logits(), label)
         else:
             soft, label = soft_labels(probabilities, thresholds, settings.softness)
             losses["pseudo"] = settings.weight * mean_where(-(soft * log_p).sum(1), label != IGNORE)
@@ -107,10 +106,10 @@ class PseudoLabelTerm(Term):
         return losses
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"thresholds": self.thresholds, "weights": self.weights, "share": self.share}
+        return {"thresholds": self.thresholds, "share": self.share}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.thresholds, self.weights, self.share = state["thresholds"], state["weights"], state["share"]
+        self.thresholds, self.share = state["thresholds"], state["share"]
 
 
 def soft_labels(probabilities: Tensor, thresholds: Tensor, softness: float) -> tuple[Tensor, Tensor]:
@@ -165,6 +164,9 @@ def crst_soft() -> SourceOnly:
     use="confidence varies between images (night, weather) more than between classes.",
 )
 def iast() -> Adversarial:
-    """Instance-adaptive self-training after an adversarial warm-up, with both of its regularisers."""
+    """Instance-adaptive self-training after an adversarial warm-up, with both of its regularisers.
+
+    The adversary plays in the first half of the run: give the warm-up half of the schedule, or set `end` to its share.
+    """
     labels = PseudoLabels(InstanceAdaptive(), smoothing=0.1, entropy=3.0)
-    return Adversarial(discriminators=(OutputSpace(),), regularizers=(labels,))
+    return Adversarial(discriminators=(OutputSpace(end=0.5),), regularizers=(labels,))

@@ -37,6 +37,10 @@ class Term(nn.Module):
         """Pictures of the stage's frozen knowledge for people to look at: name -> uint8 RGB [H,W,3]."""
         return {}
 
+    def symptoms(self, losses: dict[str, float]) -> dict[str, str]:
+        """Signs in the mean losses of a report that the term's game is going wrong: the sign -> what to try."""
+        return {}
+
     def transform(self, source: Batch | None, target: Batch | None) -> tuple[Batch | None, Batch | None]:
         """Change a step's images before any term sees them, such as giving the source the target's colours."""
         return source, target
@@ -71,7 +75,7 @@ class BuildContext:
     model: "ModelSettings | None" = None
     """Settings of the network, for terms that need another one like it."""
     class_balance: float = 0.0
-    """The method's own, for every term with a cross-entropy."""
+    """The method's own."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,8 @@ class Method:
     regularizers: tuple[Regularizer, ...] = ()
     """Terms that join this method's own."""
     class_balance: float = 0.0
-    """Weights (class frequency)^-class_balance in every cross-entropy: 0 = none, 0.5 = inverse square root.
-
-    The frequency is that of the labels in use: true ones, or those that a regularizer has frozen.
-    """
+    """Weights (class frequency)^-class_balance in the cross-entropy of true labels, and of RPT's frozen ones: 0 = none,
+    0.5 = inverse square root. Self-training has none, as published: a teacher would confirm rare classes ever more."""
 
     @property
     def own_reads(self) -> Reads:

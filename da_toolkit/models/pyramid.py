@@ -85,5 +85,8 @@ class ImageFeatures(nn.Module):
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
         self.register_buffer("std", std.view(1, 3, 1, 1))
 
+    def train(self, mode: bool = True) -> "ImageFeatures":
+        return super().train(False)  # or its statistics would follow the images, and drop paths be drawn
+
     def forward(self, images: Tensor) -> list[Tensor]:
         return self.backbone((images - self.mean) / self.std)[-self.levels :]

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors.torch import save
+from torch import nn
 
 from da_toolkit.errors import UserError
+from da_toolkit.training.provenance import disk_error
 
 
 class Checkpoints:
@@ -47,7 +50,7 @@ class Checkpoints:
         return file
 
     def load(self, device: torch.device) -> dict[str, Any]:
-        """The newest state that is whole; damaged ones are passed over with a warning and removed.
+        """The newest state that is whole; damaged ones are set aside as `.damaged` with a warning.
 
         Read with `weights_only`, so that a checkpoint cannot run code. Raises `UserError` if none is whole.
         """
@@ -58,7 +61,8 @@ class Checkpoints:
                 state = cast(dict[str, Any], torch.load(file, map_location=device, weights_only=True))
             except Exception as error:  # damaged files raise whatever the unpickler raises
                 damage = f"The checkpoint {file} is damaged ({str(error).splitlines()[0]})"
-                print(f"warning: {damage}; the one before it is tried.", file=sys.stderr)
+                print(f"warning: {damage}; it is set aside, and the one before it is tried.", file=sys.stderr)
+                file.replace(file.with_suffix(".damaged"))  # or it would count as one of the last
                 continue
             return state
         if not files:
@@ -132,3 +136,16 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Write a network's weights as safetensors, whole or not at all. Raises `UserError` if the disk refuses."""
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(save(weights))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk_error(path.parent, error) from error

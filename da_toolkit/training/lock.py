@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from da_toolkit.errors import UserError
+from da_toolkit.training.provenance import disk_error
 
 _held: set[TextIO] = set()  # or a killed run's loader workers, which live on for seconds, would hold its folder
 
@@ -26,11 +27,15 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold `folder`; the system lets go of it when the process ends, however it ends. Forked processes do not hold it.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or nothing can be written there.
     """
     file = folder.with_name(f".{folder.name}.lock")  # beside it: --overwrite deletes the folder
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+") as lock:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.open("a+")
+    except OSError as error:
+        raise disk_error(file.parent, error) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

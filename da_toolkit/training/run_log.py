@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from da_toolkit.evaluation.predict import predict_images
 from da_toolkit.evaluation.protocols import protocols_for, score
 from da_toolkit.evaluation.validators import Validators
 from da_toolkit.report.figures import prediction_grid, save_png, save_predictions
+from da_toolkit.training.checkpoint import save_weights
+from da_toolkit.training.guard import NotFinite
+from da_toolkit.training.health import Health
 from da_toolkit.training.parallel import from_main
 from da_toolkit.training.progress import TrainingProgress, make_progress
 from da_toolkit.training.provenance import environment, peak_memory_mb
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from da_toolkit.training.session import Session
 
 PICTURES = 4
+Choice = Literal["none", "entropy", "soft_neighbourhood_density", "teacher_agreement", "source_score", "target_labels"]
 
 
 class RunLog:
@@ -36,11 +40,14 @@ class RunLog:
         self.stop = stop
         self.file = MetricsFile(session.folder / "metrics.jsonl")
         self.progress: TrainingProgress = make_progress(session.recipe.schedule.steps) if main else TrainingProgress()
+        trainer.warn = self.progress.note if main else trainer.warn
         self.started = time.perf_counter()
         self.last: dict[str, Any] = {}
         self.best: dict[str, Any] | None = None
         self.evaluations: list[dict[str, Any]] = []
+        self.kept_best: dict[str, Any] | None = None
         self.validators = make_validators(session, trainer)
+        self.health = Health(session.recipe.schedule.steps)
 
     def state(self) -> dict[str, Any]:
         """What a resumed run's log goes on from."""
@@ -49,7 +56,9 @@ class RunLog:
             "last": self.last,
             "best": self.best,
             "evaluations": self.evaluations,
+            "kept_best": self.kept_best,
             "validators": self.validators.state_dict() if self.validators else None,
+            "health": self.health.state(),
             "metrics_bytes": self.file.size(),
         }
 
@@ -57,6 +66,8 @@ class RunLog:
         """Go on from `state`; what was written after it is cut off, for those steps come again."""
         self.started = time.perf_counter() - state["seconds"]
         self.last, self.best, self.evaluations = state["last"], state["best"], state["evaluations"]
+        self.kept_best = state["kept_best"]
+        self.health.load_state(state["health"])
         if self.validators:
             self.validators.load_state_dict(state["validators"])
         if self.main:
@@ -67,9 +78,36 @@ class RunLog:
         return time.perf_counter() - self.started
 
     def report(self, step: int, losses: dict[str, float], rate: float) -> None:
+        decisions = self.trainer.decisions()
+        due = self.health.see(step, losses, decisions, self.trainer.terms)
         if self.main:
-            self._write({**losses, "images_per_second": rate}, step)
+            top = {"target_top_class": max(decisions.values())} if decisions else {}
+            self._write({**losses, **top, "images_per_second": rate}, step)
             self.progress.report(step, losses, rate)
+            for warning in due:
+                self.progress.note(warning)
+
+    def bad_step(self, bad: NotFinite) -> None:
+        """Keep its images, and say where they are and what to do."""
+        trainer, rank = self.trainer, self.trainer.fabric.global_rank
+        file = self.session.folder / "bad_steps" / f"step_{bad.step + 1:08d}_rank_{rank}.npz"
+        bad.save(file)
+        images: dict[str, list[str]] = {}
+        for batches in bad.batches:
+            for data, batch in zip((trainer.source, trainer.target), batches, strict=True):
+                if batch is not None:
+                    keys = [data.key(index) for index in batch.index.tolist()]
+                    images.setdefault(f"{data.name} {data.split}", []).extend(keys)
+        shown = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in images.items())
+        text = f"Step {bad.step + 1}: {bad.found}. Images: {shown}. They are kept in {file}."
+        if trainer.skipped < trainer.skips:
+            self.progress.note(f"warning: {text} The step is left out.")
+            return
+        bad.args = (
+            f"{text} The weights before it are in the last checkpoint. Lower the learning rate or the weight of that "
+            "loss, clip gradients (--optimizer.clip), use --precision 32-true or bf16-mixed, or leave out such steps "
+            "with --skip-bad-steps N.",
+        )
 
     def _write(self, values: dict[str, float], step: int) -> None:
         self.file.write(values, step)
@@ -123,6 +161,7 @@ class RunLog:
             self.best = {"step": step, **self.last}
         found = self.validators.scores(trainer.model, fabric.device, trainer.autocast) if self.validators else {}
         self.evaluations.append({"step": step, "scores": self.last, "validators": found})
+        self.keep_best(step, found | {"target_labels": miou})
         if self.main:
             mious = {f"miou_{name}": value.miou for name, value in scores.items()}
             self._write(mious | {f"validator_{name}": value for name, value in found.items()}, step)
@@ -131,6 +170,15 @@ class RunLog:
             self.tracker.table("per_class", {"class": list(per_class), "iou": list(per_class.values())})
             self.picture(step)
             self.progress.score(miou)
+
+    def keep_best(self, step: int, found: dict[str, float]) -> None:
+        """Keep the weights if they are the best so far by the run's choice; the first of equals."""
+        by = self.session.runtime.best
+        if by not in found or (self.kept_best is not None and found[by] <= self.kept_best["value"]):
+            return
+        self.kept_best = {"by": by, "step": step, "value": found[by]}
+        if self.main:
+            save_weights(self.session.folder / "best.safetensors", self.trainer.model)
 
     def _sum(self, counts: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.trainer.fabric.all_reduce(counts, reduce_op="sum"))
@@ -178,6 +226,7 @@ class RunLog:
             "scores": self.last,
             "oracle_choice_on_target_labels": self.best,
             "evaluations": self.evaluations,
+            "kept_best": self.kept_best,
             "seconds": self.seconds(),
             "peak_memory_mb": peak_memory_mb(device),
             "precision": session.runtime.precision,

@@ -1,23 +1,25 @@
 """One run from recipe to `result.json`: builds everything, trains, scores, and keeps the run's folder."""
 
+import dataclasses
 import json
 import shutil
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import save_file
+import torch
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import Recipe, flatten
-from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.checkpoint import Checkpoints, save_weights
 from da_toolkit.training.launch import launch, lost_ranks_explained, restarted
 from da_toolkit.training.lock import locked
 from da_toolkit.training.parallel import from_main, is_main
-from da_toolkit.training.provenance import write_json
-from da_toolkit.training.run_log import RunLog
+from da_toolkit.training.provenance import environment, write_json
+from da_toolkit.training.run_log import Choice, RunLog
 from da_toolkit.training.signals import Stopped, StopRequest
 from da_toolkit.training.tracking import NoTracker, Tracker, make_tracker
 from da_toolkit.training.trainer import Trainer
@@ -40,7 +42,7 @@ class Runtime:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic of the networks."""
     tracking: str = "mlflow"
-    """"mlflow" (SQLite in the runs folder), "none", or the URI of an MLflow server."""
+    """"mlflow" (SQLite in the runs folder), "none", or the URI of an MLflow server, which may be down."""
     workers: int = 2
     """Loader processes for each domain; 0 loads in the training process."""
     log_every: int = 10
@@ -49,6 +51,13 @@ class Runtime:
     """Steps between checkpoints."""
     keep: int = 2
     """Checkpoints that are kept: the last ones."""
+    best: Choice = "soft_neighbourhood_density"
+    """By which score of its evaluations a run keeps its best weights in `best.safetensors`: a validator, which needs no
+    target labels; "target_labels", an oracle's choice; or "none"."""
+    bad_files: float = 0.01
+    """Share 0..1 of a domain's training images that may turn out unreadable before the run stops; others stand in."""
+    skip_bad_steps: int = 0
+    """Steps with NaN or infinite losses or gradients that are left out before one stops the run."""
     compile: bool = False
     """Pass the network through torch.compile."""
     resume: bool = False
@@ -57,10 +66,30 @@ class Runtime:
     """Start anew in a folder that holds a run, deleting it."""
 
     def __post_init__(self) -> None:
-        for name, least in (("devices", 1), ("workers", 0), ("log_every", 1), ("save_every", 1), ("keep", 1)):
+        for name, least in (
+            ("devices", 1),
+            ("workers", 0),
+            ("log_every", 1),
+            ("save_every", 1),
+            ("keep", 1),
+            ("skip_bad_steps", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
+        if not 0 <= self.bad_files <= 1:
+            raise UserError(f"--bad-files is a share, 0..1, got {self.bad_files}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        values = dataclasses.asdict(self)
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Runtime":
+        """What `to_json` wrote. Raises TypeError for unknown settings."""
+        paths = {name: Path(values[name]) for name in ("data_root", "runs") if values.get(name) is not None}
+        return cls(**{**values, **paths})
 
 
 class Session:
@@ -92,7 +121,8 @@ class Session:
         source, target, val = self.open_data()
         runtime = self.runtime
         fabric = launch(runtime.devices, runtime.precision)
-        trainer = Trainer(self.recipe, fabric, source, target, runtime.seed, runtime.workers, runtime.compile)
+        how = runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps, runtime.bad_files
+        trainer = Trainer(self.recipe, fabric, source, target, *how)
         return trainer, val
 
     def prepare_folder(self) -> bool:
@@ -138,7 +168,7 @@ class Session:
     def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric
         resumes = from_main(self.prepare_folder)
-        tracker = make_tracker(self.runtime.tracking, self.runtime.runs) if main else NoTracker()
+        tracker = make_tracker(self.runtime.tracking, self.folder, resumes) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
         log = RunLog(self, trainer, val, tracker, main, stop)
         status = "FAILED"
@@ -150,7 +180,11 @@ class Session:
                 log.progress.note(f"resumed after step {trainer.done}")
             elif main:
                 log.file.cut(0)  # of an attempt that ended before its first checkpoint
-            trainer.fit(log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen)
+            if main:
+                self.keep_environment(trainer.done, fabric.device)
+            trainer.fit(
+                log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen, log.bad_step
+            )
             result = log.result()
             if main:
                 self._keep(result, trainer, tracker)
@@ -159,9 +193,21 @@ class Session:
         except (KeyboardInterrupt, Stopped):
             status = "KILLED"
             raise
+        except RuntimeError as error:
+            raise trainer.explained(error) or error from error
         finally:
             log.progress.close()
             tracker.finish(status)
+
+    def keep_environment(self, step: int, device: torch.device) -> None:
+        """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit."""
+        file = self.folder / "environment.json"
+        try:
+            starts = json.loads(file.read_text()) if step and file.exists() else []
+        except ValueError:  # damaged: what came before is unknown
+            starts = []
+        start = {"step": step, "time": round(time.time()), "runtime": self.runtime.to_json(), **environment(device)}
+        write_json(file, [*starts, start])
 
     def _parameters(self) -> dict[str, Any]:
         return {
@@ -171,8 +217,7 @@ class Session:
         }
 
     def _keep(self, result: dict[str, Any], trainer: Trainer, tracker: Tracker) -> None:
-        weights = {name: tensor.contiguous() for name, tensor in trainer.model.state_dict().items()}
-        save_file(weights, self.folder / "model.safetensors")
+        save_weights(self.folder / "model.safetensors", trainer.model)
         write_json(self.folder / "result.json", result)
         for name in ("model.safetensors", "result.json", "recipe.json"):
             tracker.artifact(self.folder / name)
@@ -181,8 +226,12 @@ class Session:
 
 
 def check_same(file: Path, recipe: Recipe) -> None:
-    """Raises `UserError` with the first differences if `recipe` is not the one kept in `file`."""
-    kept, now = (dict(flatten(tree)) for tree in (json.loads(file.read_text()), recipe.to_json()))
+    """Raises `UserError` with the first differences if `recipe` is not the one in `file`, or that is damaged."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}). Start anew with --overwrite.") from error
+    kept, now = (dict(flatten(tree)) for tree in (stored, recipe.to_json()))
     missing = "(none)"
     changed = [
         f"{name}: {kept.get(name, missing)} -> {now.get(name, missing)}"

@@ -89,6 +89,7 @@ class Step:
     ) -> None:
         self.index, self.total = index, total
         self._network = network
+        self.batches = source, target
         self._source = View(network, source) if source is not None else None
         self._target = View(network, target) if target is not None else None
 
@@ -107,3 +108,9 @@ class Step:
         if self._target is None:
             raise RuntimeError("the method's `reads` does not name the target")
         return self._target
+
+    @property
+    def target_logits(self) -> Tensor | None:
+        """[B,C,h,w] at the head's own resolution, if a term has asked for anything of the target; else none."""
+        computed = self._target is not None and "output" in vars(self._target)
+        return self._target.output.logits if self._target is not None and computed else None

@@ -7,17 +7,16 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from da_toolkit.errors import UserError
+from da_toolkit.training.address import address_of
 from da_toolkit.training.provenance import disk_error
-
-SCHEMES = ("http://", "https://", "sqlite:///")
+from da_toolkit.training.spool_tracker import SpoolTracker
 
 
 class Tracker(Protocol):
-    """A place that collects runs."""
+    """A place that collects runs. No method waits for it; all but `finish` raise `UserError` for a full disk."""
 
     def start(self, experiment: str, run_name: str, parameters: dict[str, Any], tags: dict[str, str]) -> None:
-        """Open a run. Raises `UserError` if the place cannot be reached."""
+        """Open a run."""
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         """Numbers after `step` optimiser steps."""
@@ -51,28 +50,22 @@ class NoTracker:
     def finish(self, status: str) -> None: ...
 
 
-def make_tracker(place: str, runs: Path) -> Tracker:
+def make_tracker(place: str, folder: Path, resumes: bool = False) -> Tracker:
     """The tracker of `--tracking`.
 
     Args:
         place: "mlflow" (SQLite file `mlflow.db` in the runs folder, files in `mlartifacts` beside it),
             "none", the address of an MLflow server such as http://127.0.0.1:5000, or another SQLite file
             (sqlite:///PATH).
-        runs: the folder that holds all runs.
+        folder: the run's own, RUNS/RECIPE/SEED.
+        resumes: whether the run goes on from a checkpoint, and so in the same MLflow run.
 
     Raises:
-        UserError: anything else.
+        UserError: anything else, or a malformed address. A server that is down is no error.
     """
     if place == "none":
         return NoTracker()
-    if place != "mlflow" and not place.startswith(SCHEMES):
-        raise UserError(
-            f"--tracking {place!r} is unknown. Valid: 'mlflow' (SQLite in the runs folder), 'none', "
-            "a server's address such as http://127.0.0.1:5000, or sqlite:///PATH."
-        )
-    from da_toolkit.training.mlflow_tracking import MLflowTracker
-
-    return MLflowTracker(place, runs)
+    return SpoolTracker(place, address_of(place, folder.parent.parent), folder, resumes)
 
 
 class MetricsFile:

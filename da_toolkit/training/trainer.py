@@ -1,6 +1,7 @@
 """The one trainer: loop, devices, precision, optimisers, checkpoints. It never asks which method it runs."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -11,14 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from da_toolkit.data.batch import Batch
+from da_toolkit.data.batch import Batch, Fault
 from da_toolkit.data.domain import DomainData
-from da_toolkit.data.loader import EpochSampler, Place, Samples, load_batches
+from da_toolkit.data.loader import EpochSampler, Loading, Place, Samples, load_batches
 from da_toolkit.data.rare_classes import RareClassSampler, image_class_shares
 from da_toolkit.data.transforms import Augmentation
+from da_toolkit.errors import UserError
 from da_toolkit.methods.term import BuildContext, Term
 from da_toolkit.recipe import Recipe
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
+from da_toolkit.training.guard import NotFinite, all_finite
 from da_toolkit.training.optim import set_learning_rate
 from da_toolkit.training.parallel import (
     average_batch_statistics,
@@ -46,6 +49,8 @@ class Trainer:
         seed: decides initial weights, data order and augmentation.
         workers: loader processes per domain; 0 loads in this one.
         compile: pass the network through `torch.compile`.
+        skip_bad_steps: steps with NaN or infinite numbers that `fit` leaves out before it raises.
+        bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
     """
 
     def __init__(
@@ -57,6 +62,8 @@ class Trainer:
         seed: int = 0,
         workers: int = 0,
         compile: bool = False,
+        skip_bad_steps: int = 0,
+        bad_files: float = 0.0,
     ) -> None:
         self.recipe, self.fabric, self.seed, self.workers = recipe, fabric, seed, workers
         self.source, self.target = source, target
@@ -79,6 +86,13 @@ class Trainer:
         self.term_optimizers = {number: self._set_up(o) for number, o in own.items() if o is not None}
         broadcast_state(self.model, self.players)
         self.done = 0  # optimiser steps
+        self.skips, self.skipped = skip_bad_steps, 0
+        self.bad_files = bad_files
+        self.loading: list[Loading] = []
+        self.faults: dict[int, dict[int, str]] = {id(source): {}, id(target): {}}
+        self.warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
+        self.meter = _Meter(self._images_per_step())
+        self.decided = torch.zeros(len(space), dtype=torch.int64, device=fabric.device)
         self.images = 0  # of each domain, by all ranks together
 
     def _set_up(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -102,6 +116,7 @@ class Trainer:
         after_step: Callable[[int], None] = lambda step: None,
         on_stage: Callable[[str], None] = lambda name: None,
         on_frozen: Callable[[str], None] = lambda name: None,
+        on_bad_step: Callable[[NotFinite], None] = lambda bad: None,
     ) -> None:
         """Train from the steps already done to the schedule's end.
 
@@ -109,9 +124,26 @@ class Trainer:
             after_step: told the steps done; may evaluate and save.
             on_stage: told a stage's name as it begins.
             on_frozen: told a stage's name when its frozen knowledge is made; `numbers` and `figures` show it.
+            on_bad_step: told of every step with NaN or infinite numbers, before it is left out or raised.
         """
+        try:
+            self._fit(report, log_every, after_step, on_stage, on_frozen, on_bad_step)
+        finally:
+            for loading in self.loading:
+                loading.close()
+
+    def _fit(
+        self,
+        report: Report,
+        log_every: int,
+        after_step: Callable[[int], None],
+        on_stage: Callable[[str], None],
+        on_frozen: Callable[[str], None],
+        on_bad_step: Callable[[NotFinite], None],
+    ) -> None:
         source, target = self.streams()
-        meter = _Meter(self._images_per_step())
+        meter = self.meter
+        meter.pause()
         begin = 0
         for stage in self.recipe.schedule.stages:
             end = begin + stage.steps
@@ -122,7 +154,14 @@ class Trainer:
                 on_frozen(stage.name)
                 meter.restart()
             while self.done < end:
-                meter.add(self.step(source, target))
+                try:
+                    meter.add(self.step(source, target))
+                except NotFinite as bad:
+                    on_bad_step(bad)
+                    self.skipped += 1
+                    if self.skipped > self.skips:
+                        raise
+                    self._advance()
                 if self.done % log_every == 0 or self.done == self.recipe.schedule.steps:
                     report(self.done, *meter.read())
                 after_step(self.done)
@@ -169,10 +208,14 @@ class Trainer:
         recipe, skip = self.recipe, self.images
         source = self._batches(self.source, recipe.source.size, recipe.source_augmentation, 0, skip)
         target = self._batches(self.target, recipe.target.size, recipe.target_augmentation, 1, skip)
+        self.loading = [stream for stream in (source, target) if stream is not None]
         return source, target
 
     def step(self, source: Iterator[Batch] | None, target: Iterator[Batch] | None) -> dict[str, Tensor]:
-        """One optimiser step of the network, then one of each term's own players; the losses by name."""
+        """One optimiser step of the network, then one of each term's own players; the losses by name.
+
+        Raises `NotFinite` before a player would step on NaN or infinite numbers.
+        """
         self.model.train()
         self.players.train()
         recipe, parts = self.recipe, self.recipe.accumulate
@@ -181,18 +224,21 @@ class Trainer:
         for optimizer in optimizers:
             set_learning_rate(optimizer, multiplier)
             optimizer.zero_grad(set_to_none=True)
+        kept = self._buffers() if self.skips else []
         logged: dict[str, Tensor] = {}
-        steps = []
+        steps: list[Step] = []
         for _ in range(parts):
-            batches = self._next(source), self._next(target)
+            batches = self._next(source, self.source), self._next(target, self.target)
             for term in self.terms:
                 batches = term.transform(*batches)
             step = Step(self.network, *batches, self.done, recipe.schedule.steps)
+            steps.append(step)
             with self.autocast():
                 losses = _merged(term.losses(step) for term in self.terms)
             self._backward(losses, parts, logged)
-            steps.append(step)
+            self._count_decisions(step)
         average_gradients(self.model)
+        self._check(self.model, logged, steps, kept)
         average_batch_statistics(self.model)
         if recipe.optimizer.clip is not None:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.optimizer.clip)
@@ -203,14 +249,49 @@ class Trainer:
             with self.autocast():
                 losses = _merged(term.update(step) for term in self.terms)
             self._backward(losses, parts, logged)
-        for number, optimizer in self.term_optimizers.items():
+        for number in self.term_optimizers:
             average_gradients(self.terms[number])
+        self._check(self.players, logged, steps, [])
+        for number, optimizer in self.term_optimizers.items():
             average_batch_statistics(self.terms[number])
             if any(parameter.grad is not None for parameter in self.terms[number].parameters()):
                 optimizer.step()
-        self.done += 1
-        self.images += recipe.batch_size * parts * self.fabric.world_size
+        self._advance()
         return logged
+
+    def _advance(self) -> None:
+        self.done += 1
+        self.images += self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
+
+    def _check(self, module: nn.Module, losses: dict[str, Tensor], steps: list[Step], kept: list[Tensor]) -> None:
+        """Raises `NotFinite`, with buffers as they were `kept`, if a loss or a gradient of the module is not finite.
+
+        Scaled gradients of "16-mixed" may overflow; its scaler leaves such steps out by itself.
+        """
+        scaled = self.fabric.strategy.precision.precision == "16-mixed"
+        if all_finite(losses.values(), module, gradients=not scaled):
+            return
+        for buffer, before in zip(self._buffers(copies=False), kept, strict=False):
+            buffer.copy_(before)
+        raise NotFinite(self.done, losses, [step.batches for step in steps])
+
+    def _buffers(self, copies: bool = True) -> list[Tensor]:
+        found = [*self.model.buffers(), *self.players.buffers()]
+        return [buffer.clone() for buffer in found] if copies else found
+
+    def _count_decisions(self, step: Step) -> None:
+        """Which classes the network gives the target's pixels, where a term has looked at them anyway."""
+        if (logits := step.target_logits) is not None:
+            decided = logits.detach().argmax(1).flatten()
+            self.decided.scatter_add_(0, decided, torch.ones_like(decided))
+
+    def decisions(self) -> dict[str, float]:
+        """Percent of target pixels by class since this was last asked; empty where no term looks at the target."""
+        counts = self.decided.tolist()
+        self.decided.zero_()
+        total = sum(counts)
+        names = self.recipe.source.label_space.classes
+        return {name: 100 * count / total for name, count in zip(names, counts, strict=True)} if total else {}
 
     def _backward(self, losses: dict[str, Tensor], parts: int, logged: dict[str, Tensor]) -> None:
         if not losses:
@@ -223,12 +304,37 @@ class Trainer:
         domains = int(self.reads.source) + int(self.reads.target)
         return domains * self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
 
-    def _next(self, batches: Iterator[Batch] | None) -> Batch | None:
-        return None if batches is None else next(batches).to(self.fabric.device, channels_last=True)
+    def explained(self, error: RuntimeError) -> UserError | None:
+        """What a loader's error, which may come at any moment, means for the user; none for other errors."""
+        for loading in self.loading:
+            if (found := loading.explained(error)) is not None:
+                return found
+        return None
+
+    def _next(self, batches: Iterator[Batch] | None, data: DomainData) -> Batch | None:
+        return None if batches is None else self._on_device(next(batches), data)
+
+    def _on_device(self, batch: Batch, data: DomainData) -> Batch:
+        self._notice(batch.faults, data)
+        return batch.to(self.fabric.device, channels_last=True)
+
+    def _notice(self, faults: tuple[Fault, ...], data: DomainData) -> None:
+        """Tell of each unusable image once. Raises `UserError` when there are too many."""
+        known = self.faults[id(data)]
+        for index, why in faults:
+            if index in known:
+                continue
+            known[index] = why
+            if len(known) > self.bad_files * len(data):
+                raise UserError(
+                    f"{len(known)} of {len(data)} images of {data.name} {data.split} cannot be used, more than "
+                    f"--bad-files {self.bad_files:g} allows. The last: {why}"
+                )
+            self.warn(f"warning: {data.name} {data.split}: {why} Another image takes its place.")
 
     def _batches(
         self, data: DomainData, size: tuple[int, int], augmentation: Augmentation, stream: int, skip: int
-    ) -> Iterator[Batch] | None:
+    ) -> Loading | None:
         wanted = self.reads.source if data is self.source else self.reads.target
         if not wanted:
             return None
@@ -236,7 +342,9 @@ class Trainer:
         seed = 2 * self.seed + stream
         regions = self.regions if data is self.target else None
         rare = self.recipe.rare_classes if data is self.source else None
-        samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0)
+        known = self._region_index() if regions is not None else None
+        keys = known.keys if known is not None else None
+        samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0, keys)
         place = self.recipe.batch_size, seed, skip, self.fabric.global_rank, self.fabric.world_size
         if rare is not None:
             return load_batches(samples, RareClassSampler(rare, image_class_shares(data), *place), self.workers)
@@ -283,7 +391,7 @@ class Trainer:
         if shared:
             places = places[self.fabric.global_rank :: self.fabric.world_size]
         for batch in load_batches(samples, places, self.workers):
-            yield batch.to(self.fabric.device, channels_last=True)
+            yield self._on_device(batch, self.target)
 
     def _labels(self, domain: Literal["source", "target"]) -> Iterator[np.ndarray]:
         data, size, allowed = {
@@ -306,6 +414,9 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "term_optimizers": {number: o.state_dict() for number, o in self.term_optimizers.items()},
             "precision": self.fabric.strategy.precision.state_dict(),
+            "skipped": self.skipped,
+            "meter": self.meter.state(),
+            "decided": self.decided,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.fabric.device) if on_gpu else None,
         }
@@ -323,6 +434,9 @@ class Trainer:
         for number, optimizer in self.term_optimizers.items():
             optimizer.load_state_dict(state["term_optimizers"][number])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.skipped = state["skipped"]
+        self.meter.load_state(state["meter"])
+        self.decided.copy_(state["decided"])
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"] is not None and self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.fabric.device)
@@ -366,8 +480,18 @@ class _Meter:
         self.mark = time.perf_counter()
 
     def read(self) -> tuple[dict[str, float], float]:
-        means = torch.stack([total / count for total, count in self.sums.values()]).tolist()
-        rate = self.images_per_step * self.steps / self.seconds
-        losses = dict(zip(self.sums, means, strict=True))
+        """Empty and 0 if every step since the last report was left out."""
+        losses, rate = {}, 0.0
+        if self.sums:
+            means = torch.stack([total / count for total, count in self.sums.values()]).tolist()
+            rate = self.images_per_step * self.steps / self.seconds
+            losses = dict(zip(self.sums, means, strict=True))
         self.restart()
         return losses, rate
+
+    def state(self) -> dict[str, Any]:
+        return {"sums": self.sums, "steps": self.steps, "seconds": self.seconds}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.sums, self.steps, self.seconds = dict(state["sums"]), state["steps"], state["seconds"]
+        self.pause()

@@ -43,15 +43,15 @@ def test_worker_processes_give_the_batches_of_this_process(toy):
 
 def test_the_random_version_of_an_image_depends_on_the_epoch_alone(toy):
     samples = Samples(toy(), (64, 96), STRONG, with_labels=True, seed=5)
-    image = samples[0, 3][0]
+    image = samples[0, 3].image
     samples[1, 2]
-    assert (samples[0, 3][0] == image).all()
-    assert (samples[1, 3][0] != image).any()
+    assert (samples[0, 3].image == image).all()
+    assert (samples[1, 3].image != image).any()
 
 
 def test_labels_are_not_opened_when_not_asked_for(toy):
     samples = Samples(toy(forbid_labels=True), (64, 96), STRONG, with_labels=False, seed=0)
-    assert samples[0, 0][1] is None
+    assert samples[0, 0].label is None
 
 
 def test_labels_follow_every_geometric_change(toy):
@@ -62,7 +62,7 @@ def test_labels_follow_every_geometric_change(toy):
     channel[[0, 2, 10]] = [0, 1, 2]
     agreement = []
     for index in range(6):
-        image, label, *_ = samples[0, index]
+        image, label = samples[0, index].image, samples[0, index].label
         agreement.append((image.argmax(-1) == channel[label]).mean())
         assert image.shape == (48, 64, 3) and label.shape == (48, 64)
     assert min(agreement) > 0.95  # interpolated band edges aside

@@ -55,8 +55,8 @@ def test_crops_hold_the_wanted_class_where_ten_tries_can(toy):
     data = toy(count=6)
     plain = Samples(data, (64, 96), crop, True, seed=0)
     choosy = Samples(data, (64, 96), crop, True, seed=0, least=0.2)
-    chosen = [choosy[draw, index, 10][1] for draw in range(10) for index in range(6)]
-    usual = [plain[draw, index][1] for draw in range(10) for index in range(6)]
+    chosen = [choosy[draw, index, 10].label for draw in range(10) for index in range(6)]
+    usual = [plain[draw, index].label for draw in range(10) for index in range(6)]
     shares = [np.mean([(label == 10).mean() >= 0.2 for label in labels]) for labels in (chosen, usual)]
     assert shares[0] > 0.9 > shares[1] + 0.1
 

@@ -35,22 +35,34 @@ def test_certainty_is_0_and_a_uniform_prediction_1_without_nan():
 def test_max_squares_equals_a_loop_over_pixels(logits):
     p = logits.softmax(1)
     plain = -sum(float(p[b, c, h, w]) ** 2 for b in range(2) for c in range(5) for h in range(6) for w in range(7))
-    assert max_squares(p).item() == pytest.approx(plain / (2 * 2 * 42), rel=1e-5)
+    assert max_squares(p).item() == pytest.approx(plain / (2 * 2 * 5 * 42), rel=1e-5)
     weighted = 0.0
     for b in range(2):
         decided = p[b].argmax(0)
-        for c in range(5):
-            pixels = max(1, int((decided == c).sum()))
-            weighted -= float((p[b, c] ** 2).sum()) / (2 * pixels**0.2 * 42**0.8)
-    assert max_squares(p, alpha=0.2).item() == pytest.approx(weighted / 2, rel=1e-5)
-    assert max_squares(p, alpha=0.0).item() == pytest.approx(max_squares(p).item(), rel=1e-5)
+        for h in range(6):
+            for w in range(7):
+                pixels = int((decided == decided[h, w]).sum())
+                weighted -= float((p[b, :, h, w] ** 2).sum()) / (pixels**0.2 * 42**0.8)
+    assert max_squares(p, alpha=0.2).item() == pytest.approx(weighted / (2 * 5), rel=1e-5)
+    assert max_squares(p, alpha=0.0).item() == pytest.approx(2 * max_squares(p).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.2, 1.0])
+def test_max_squares_makes_a_torn_pixel_surer_of_its_own_class(alpha):
+    """Also where the other class is absent from the image, and so rarest."""
+    p = torch.full((1, 3, 4, 4), 0.02)
+    p[:, 0] = 0.96
+    p[0, :, 2, 2] = torch.tensor([0.6, 0.2, 0.2])
+    z = p.log().requires_grad_()
+    max_squares(z.softmax(1), alpha).backward()
+    assert z.grad[0, 0, 2, 2] < 0 < z.grad[0, 1, 2, 2]
 
 
 def test_the_gradient_of_max_squares_is_linear_in_p_and_not_steeper_where_easy():
     """Binary case of the paper: d/dz of -(p^2 + (1-p)^2)/2 = -(2p - 1) p (1 - p)."""
     z = torch.tensor([0.3, 2.0, 6.0], dtype=torch.double, requires_grad=True)
     p = torch.stack([z.sigmoid(), 1 - z.sigmoid()])[None, :, None]
-    (max_squares(p) * 3).backward()
+    (max_squares(p) * 6).backward()
     s = z.detach().sigmoid()
     torch.testing.assert_close(z.grad, -(2 * s - 1) * s * (1 - s))
 

@@ -1,5 +1,6 @@
 """DAFormer's feature distance against a loop, on thing positions alone."""
 
+import copy
 import math
 
 import pytest
@@ -49,3 +50,12 @@ def test_the_frozen_network_stays_and_only_the_backbone_learns_from_it(tiny_trai
     assert loss > 0 and all(not p.requires_grad for p in term.parameters())
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trainer.model.backbone.parameters())
     assert term.losses(step_of(trainer))["feature_distance"] == 0  # the toy's classes are no things
+
+
+def test_training_steps_change_nothing_in_the_frozen_network(tiny_trainer):
+    trainer = tiny_trainer(SourceOnly(regularizers=(FeatureDistance(weight=1.0, share=0.0),)))
+    before = copy.deepcopy(trainer.terms[1].state_dict())
+    trainer.fit(lambda *_: None)
+    after = trainer.terms[1].state_dict()
+    assert before and all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert not any(module.training for module in trainer.terms[1].imagenet.modules())

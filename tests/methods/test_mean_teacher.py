@@ -56,15 +56,15 @@ def test_the_weighted_loss_equals_a_loop():
     logits = torch.randn(2, 3, 4, 5, generator=generator)
     label = torch.randint(0, 3, (2, 4, 5), generator=generator)
     label[0, 0] = 255
-    weights, classes = torch.rand(2, 4, 5, generator=generator), torch.tensor([0.5, 1.0, 2.0])
+    weights = torch.rand(2, 4, 5, generator=generator)
     total = 0.0
     for b in range(2):
         for h in range(4):
             for w in range(5):
                 if label[b, h, w] != 255:
                     c = int(label[b, h, w])
-                    total -= float(logits[b, :, h, w].log_softmax(0)[c]) * float(classes[c]) * float(weights[b, h, w])
-    assert weighted_loss(logits, label, weights, classes).item() == pytest.approx(total / 40, rel=1e-5)
+                    total -= float(logits[b, :, h, w].log_softmax(0)[c]) * float(weights[b, h, w])
+    assert weighted_loss(logits, label, weights).item() == pytest.approx(total / 40, rel=1e-5)
 
 
 def test_the_mixed_loss_equals_the_papers(tiny_trainer):
@@ -106,7 +106,7 @@ def test_the_masked_loss_shows_the_network_less_than_the_teacher(tiny_trainer):
     torch.manual_seed(5)
     image = step.target.batch.image
     hidden = (torch.rand(2, 1, 4, 6) < 0.5).repeat_interleave(16, 2).repeat_interleave(16, 3)
-    logits = trainer.model(image * ~hidden).logits
+    logits = trainer.model(torch.where(hidden, trainer.model.mean, image)).logits
     logits = torch.nn.functional.interpolate(logits, size=(64, 96), mode="bilinear")
     label, sure = pseudo_labels(term.teacher.probabilities(image), term.settings)
     each = torch.nn.functional.cross_entropy(logits, label, reduction="none")
@@ -121,6 +121,13 @@ def test_no_gradient_reaches_the_teacher_and_it_follows_every_step(tiny_trainer)
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert teacher.steps == 4
     assert any(not torch.equal(value, before[name]) for name, value in teacher.network.state_dict().items())
+
+
+def test_it_may_begin_later_while_the_teacher_follows(tiny_trainer):
+    trainer = make(tiny_trainer, start=0.5)
+    streams = trainer.streams()
+    assert ["mix" in trainer.step(*streams) for _ in range(4)] == [False, False, True, True]
+    assert trainer.terms[1].teacher.steps == 4
 
 
 def test_bad_settings_and_a_method_without_source(tiny_recipe):

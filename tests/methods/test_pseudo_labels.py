@@ -10,10 +10,13 @@ from tester import step_of
 from da_toolkit.errors import UserError
 from da_toolkit.methods import ClassBalanced, InstanceAdaptive, PseudoLabels, SourceOnly
 from da_toolkit.methods.pseudo_labels import soft_labels
-from da_toolkit.methods.thresholds import BINS, confidence_histogram, top_threshold
-from da_toolkit.recipe import Schedule, Stage
+from da_toolkit.methods.thresholds import BINS, bin_edges, confidence_histogram, top_bin
+from da_toolkit.recipe import Schedule, Stage, find_recipe, load_recipe
+from da_toolkit.registry import METHODS
 
 CPU = torch.device("cpu")
+WIDTH = 0.011
+"""Of a bin, in the logit."""
 
 
 def random_probabilities(images, classes=4, size=(12, 15), seed=0):
@@ -30,13 +33,89 @@ def sorted_confidences(probabilities, label):
 
 def test_histograms_count_every_pixel_once():
     probabilities = random_probabilities(3)
-    counts = confidence_histogram(probabilities)
+    edges = bin_edges(CPU)
+    counts = confidence_histogram(probabilities, edges)
     assert counts.shape == (3, 4, BINS) and counts.sum() == 3 * 12 * 15
     for image in range(3):
         for c in range(4):
             values = sorted_confidences(probabilities[image : image + 1], c)
-            expected = np.bincount([min(BINS - 1, int(np.float32(v) * BINS)) for v in values], minlength=BINS)
-            assert counts[image, c].tolist() == expected.tolist()
+            above = [max(0, int((edges.numpy() < np.float32(value)).sum()) - 1) for value in values]
+            assert counts[image, c].tolist() == np.bincount(above, minlength=BINS).tolist()
+
+
+def test_bins_are_uniform_in_the_logit_and_the_last_is_1_alone():
+    edges = bin_edges(CPU)
+    assert len(edges) == BINS and edges[0] == 0 and (edges.diff() >= 0).all() and edges[1] < 1 / 145
+    assert edges[-1] < 1 and torch.nextafter(edges[-1], torch.tensor(2.0)) == 1
+    logits = edges[1:].double().logit()
+    assert logits[logits < 8].diff().max() < WIDTH  # above, a float32 is wider
+    exact = torch.tensor([1.0, edges[-1].item(), 0.5, 1e-4])
+    counts = confidence_histogram(exact[None, None, None], edges)
+    assert counts[0, 0, -1] == 1 and counts[0, 0, 0] == 1 and counts.sum() == 4
+
+
+def saturated_probabilities(images, seed=0):
+    """Of four classes, most pixels above 0.9999 for each of the first two."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.zeros(images, 4, 60, 80)
+    margin = 11.5 + torch.randn(images, 60, 80, generator=generator)
+    first = torch.rand(images, 60, 80, generator=generator) < 0.7
+    logits[:, 0], logits[:, 1] = margin * first, margin * ~first
+    probabilities = logits.softmax(1)
+    assert (probabilities.max(1).values > 0.9999).float().mean() > 0.8
+    return probabilities
+
+
+def portions(label, probabilities):
+    """Of the pixels decided for each of the first two classes, the share with a label."""
+    decided = probabilities.argmax(1)
+    return [(label[decided == c] == c).float().mean().item() for c in (0, 1)]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
+def test_class_balanced_keeps_its_portion_of_classes_that_are_sure(share):
+    probabilities = saturated_probabilities(4)
+    policy = ClassBalanced(portion=share)
+    seen = policy.start(4, 1, 4, CPU)
+    seen.see(torch.arange(4), probabilities)
+    thresholds, labelled = seen.result()
+    label = policy.labels(probabilities, thresholds.repeat(4, 1))
+    assert portions(label, probabilities) == pytest.approx([share, share], abs=0.01)
+    assert labelled[:2].tolist() == [(label == c).sum() for c in (0, 1)]
+
+
+def test_instance_adaptive_keeps_its_portion_of_classes_that_are_sure():
+    """With a momentum of 0 and images alike, an image's threshold is that of the one itself."""
+    probabilities = saturated_probabilities(4)
+    policy = InstanceAdaptive(alpha=0.2, beta=0.0, first=1.0)
+    seen = policy.start(4, 1, 4, CPU)
+    seen.see(torch.arange(4), probabilities)
+    label = policy.labels(probabilities, seen.result()[0])
+    assert portions(label, probabilities) == pytest.approx([0.2, 0.2], abs=0.01)
+
+
+def test_instance_adaptive_thresholds_reach_those_of_equal_images():
+    """The running mean's last steps are smaller than float32 has near 1."""
+    probabilities = saturated_probabilities(1)
+    policy = InstanceAdaptive(alpha=0.2, beta=0.9, first=0.9)
+    seen = policy.start(4, 1, 1, CPU)
+    for _ in range(250):
+        seen.see(torch.tensor([0]), probabilities)
+    label = policy.labels(probabilities, seen.result()[0])
+    assert portions(label, probabilities) == pytest.approx([0.2, 0.2], abs=0.01)
+
+
+def test_equal_confidences_are_all_labelled():
+    """What float32 rounds to 1 cannot be divided; the one below it, next to 1, can be told from it."""
+    probabilities = torch.zeros(1, 2, 1, 10)
+    probabilities[:, 0] = 1.0
+    probabilities[0, 0, 0, 6:] = bin_edges(CPU)[-1]
+    policy = ClassBalanced(portion=0.1)
+    seen = policy.start(2, 1, 1, CPU)
+    seen.see(torch.tensor([0]), probabilities)
+    thresholds, labelled = seen.result()
+    assert labelled.tolist() == [6, 0]
+    assert policy.labels(probabilities, thresholds)[0, 0].tolist() == [0] * 6 + [255] * 4
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
@@ -51,8 +130,9 @@ def test_class_balanced_thresholds_label_the_surest_share_of_each_class(share):
     for c in range(4):
         values = sorted_confidences(probabilities, c)
         exact = values[math.ceil(share * len(values)) - 1]
-        assert exact - 1 / BINS <= thresholds[0, c] <= exact
-        assert labelled[c] == sum(value * BINS >= int(thresholds[0, c] * BINS + 0.5) for value in values)
+        threshold = thresholds[0, c].item()
+        assert exact - WIDTH * exact * (1 - exact) * 1.01 <= threshold < exact
+        assert labelled[c] == sum(value > threshold for value in values)
 
 
 def test_portions_grow_by_round_up_to_the_limit():
@@ -61,7 +141,10 @@ def test_portions_grow_by_round_up_to_the_limit():
 
 
 def test_a_class_never_decided_gets_the_strictest_threshold():
-    assert top_threshold(torch.zeros(BINS, dtype=torch.int64)[None], 0.5).item() == pytest.approx((BINS - 1) / BINS)
+    assert top_bin(torch.zeros(BINS, dtype=torch.int64)[None], 0.5).item() == BINS - 1
+    seen = ClassBalanced().start(4, 1, 1, CPU)
+    seen.see(torch.tensor([0]), random_probabilities(1)[:, [0, 0, 0, 0]] * torch.tensor([1, 0, 0, 0])[:, None, None])
+    assert (seen.result()[0][0, 1:] == bin_edges(CPU)[-1]).all()
 
 
 def test_class_balanced_labels_are_the_best_ratio_above_one():
@@ -93,14 +176,14 @@ def test_instance_adaptive_thresholds_equal_the_papers_recursion():
             values = sorted_confidences(probabilities[image : image + 1], c)
             if values:
                 place = max(1, math.ceil(settings.alpha * t[c] ** settings.gamma * len(values)))
-                t[c] = 0.7 * t[c] + 0.3 * int(values[place - 1] * BINS) / BINS
-        assert thresholds[image].tolist() == pytest.approx(t, abs=2 / BINS)
+                t[c] = 0.7 * t[c] + 0.3 * values[place - 1]
+        assert thresholds[image].tolist() == pytest.approx(t, abs=WIDTH / 2)
         for c in range(4):
             count[c] += sum(v >= t[c] for v in sorted_confidences(probabilities[image : image + 1], c))
     assert labelled.tolist() == pytest.approx(count, abs=6)
     label = settings.labels(probabilities, thresholds)
     highest, decided = probabilities.max(1)
-    expected = torch.where(highest >= torch.gather(thresholds, 1, decided.flatten(1)).view_as(highest), decided, 255)
+    expected = torch.where(highest > torch.gather(thresholds, 1, decided.flatten(1)).view_as(highest), decided, 255)
     assert torch.equal(label, expected)
 
 
@@ -149,9 +232,8 @@ def test_losses_equal_plain_means(tiny_trainer):
     p, log_p = step.target.probabilities(), step.target.log_probabilities()
     labelled = label != 255
     assert 0.1 < labelled.float().mean() < 1
-    weight = term.weights[label.clamp(max=18)] * labelled
     own = -log_p.gather(1, label.clamp(max=18)[:, None])[:, 0]
-    torch.testing.assert_close(losses["pseudo"], 0.7 * (own * weight).sum() / weight.sum())
+    torch.testing.assert_close(losses["pseudo"], 0.7 * own[labelled].mean())
     torch.testing.assert_close(losses["pseudo_smoothing"], 0.2 * -log_p.mean(1)[labelled].mean())
     entropy = -(p * log_p).sum(1) / math.log(19)
     torch.testing.assert_close(losses["pseudo_entropy"], 0.3 * entropy[~labelled].mean())
@@ -169,6 +251,15 @@ def test_labels_come_from_the_rounds_start(tiny_trainer):
     trainer.fit(lambda *_: None, after_step=look)
     assert torch.equal(seen[3][0], seen[2][1]) and torch.equal(seen[4][0], seen[2][1])
     assert torch.equal(seen[5][0], seen[4][1]) and not torch.equal(seen[5][0], seen[4][0])
+
+
+def test_iasts_adversary_plays_in_the_warm_up_alone():
+    """As the preset, in the first half; in its recipes until the rounds begin."""
+    assert [game.end for game in METHODS["iast"].build().discriminators] == [0.5]
+    for pair in ("gta", "synthia", "camvid"):
+        recipe = load_recipe(find_recipe(f"iast_{pair}"))
+        warm_up = sum(stage.steps for stage in recipe.schedule.stages if not stage.round)
+        assert all(game.end * recipe.schedule.steps == warm_up for game in recipe.method.discriminators)
 
 
 def test_bad_settings_are_refused(tiny_recipe):

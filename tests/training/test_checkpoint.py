@@ -33,6 +33,9 @@ def test_a_damaged_newest_one_gives_way_to_the_one_before(kept, harm, capsys):
     newest.write_bytes({"flip": bytes(data), "cut": bytes(data[:-9]), "empty": b""}[harm])
     assert kept.load(CPU)["done"] == 10
     assert f"{newest} is damaged" in capsys.readouterr().err
+    kept.keep = 1
+    kept.save(11, {"done": 11})
+    assert kept.load(CPU)["done"] == 11  # the damaged one is not in the way of newer ones
 
 
 def test_without_a_whole_one_the_remedy_is_said(kept, tmp_path):

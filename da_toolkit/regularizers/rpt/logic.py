@@ -15,6 +15,7 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 
 _SMALLEST = 1e-4  # what 1 - P, or P, is clipped to inside a logarithm
+_RAREST = 1e-6  # a class is at least this frequent
 _BATCH = 256  # columns
 
 
@@ -25,7 +26,8 @@ class SpatialLogic:
     weight: float = 1.0
     """Weight of the loss; 0 = off."""
     threshold: float = 0.1
-    """A position is illogical when the logic gives its category less than this, 0..1."""
+    """A position is illogical when the rest of its column makes its category less than this times as likely as it is
+    anywhere in the source, 0..1. (An absolute threshold would call every small thing illogical.)"""
     penalty: Literal["complement", "log"] = "complement"
     """-log(1 - P), which names no replacement and vanishes with P; or log P, clipped."""
     cell: int = 8
@@ -54,6 +56,8 @@ class LogicModel(nn.Module):
     last state. Tokens: 0..C-1 categories, C = unlabelled, C+1 = masked.
     """
 
+    prior: Tensor
+
     def __init__(self, num_classes: int, width: int = 64) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -62,6 +66,7 @@ class LogicModel(nn.Module):
         self.bridge = nn.Linear(2 * width, width)
         self.decoder = nn.LSTM(2 * width, width, batch_first=True)
         self.decide = nn.Linear(width, num_classes)
+        self.register_buffer("prior", torch.full((num_classes,), 1 / num_classes))  # of the columns learnt from
 
     def forward(self, columns: Tensor, masked: Tensor) -> Tensor:
         """Logits [N,L,C] of columns int64 [N,L] (255 = unlabelled), reading nothing where `masked` bool [N,L]."""
@@ -88,6 +93,11 @@ class LogicModel(nn.Module):
         own = probabilities.gather(1, window.view(1, 1, length, 1).expand(count, 1, length, self.num_classes))[:, 0]
         found = own.gather(2, columns.where(columns != IGNORE, 0)[..., None])[..., 0]
         return found.where(columns != IGNORE, 1.0)
+
+    def lift(self, columns: Tensor, span: int) -> Tensor:
+        """P_logic(a | the rest of its column) / P(a) in the source: float32 >= 0, [N,L]; 1 where unlabelled."""
+        usual = self.prior[columns.where(columns != IGNORE, 0)].where(columns != IGNORE, 1.0)
+        return self.plausibility(columns, span) / usual
 
 
 def majority_grid(label: Tensor, cell: int, num_classes: int) -> Tensor:
@@ -137,6 +147,8 @@ def train_logic(
             optimizer.step()
             schedule.step()
     model.eval().requires_grad_(False)
+    counts = torch.bincount(trained[trained != IGNORE], minlength=num_classes)
+    model.prior.copy_((counts / counts.sum().clamp(min=1)).clamp(min=_RAREST))
     return model, logic_quality(model, kept[:1000], settings.span, generator)
 
 
@@ -169,14 +181,15 @@ def logic_quality(model: LogicModel, columns: Tensor, span: int, generator: torc
 
 @torch.no_grad()
 def _judged(settings: SpatialLogic, model: LogicModel, decided: Tensor) -> Tensor:
-    """P_logic of every position of a grid of categories int64 [B,h,w]: float32 [B,h,w]."""
+    """The lift of every position of a grid of categories int64 [B,h,w]: float32 [B,h,w]."""
     batch, height, width = decided.shape
-    return model.plausibility(to_columns(decided), settings.span).view(batch, width, height).permute(0, 2, 1)
+    return model.lift(to_columns(decided), settings.span).view(batch, width, height).permute(0, 2, 1)
 
 
 def logic_plausibility(settings: SpatialLogic, model: LogicModel, probabilities: Tensor) -> Tensor:
-    """How plausible each position's category is, 0..1: float32 [B,H//cell,W//cell] of [B,C,H,W]."""
-    return _judged(settings, model, F.avg_pool2d(probabilities, settings.cell).argmax(1))
+    """How likely each position's category is against its usual frequency, cut to 0..1: float32 [B,H//cell,W//cell]
+    of [B,C,H,W]."""
+    return _judged(settings, model, F.avg_pool2d(probabilities, settings.cell).argmax(1)).clamp(max=1)
 
 
 def logic_loss(settings: SpatialLogic, model: LogicModel, probabilities: Tensor) -> tuple[Tensor, Tensor]:

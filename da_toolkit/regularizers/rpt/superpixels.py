@@ -80,6 +80,10 @@ class SuperpixelCache:
             _write(file, found)
         return found
 
+    def key(self, image: np.ndarray) -> str:
+        """A hash of an image uint8 [H,W,3] of any size, and of the settings."""
+        return self.file(resized(image, self.size)).stem
+
     def file(self, image: np.ndarray) -> Path:
         """Where the map of an already resized image lies."""
         settings = repr((_FORMAT, image.shape, dataclasses.astuple(self.settings)))
