@@ -2,9 +2,11 @@
 
 import atexit
 import signal
+import sys
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 import cv2
@@ -233,3 +235,10 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # sent to all processes of a run; its main one stops
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = _tell_unless_left_alone
+
+
+def _tell_unless_left_alone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A thread that hands out shared memory fails when the run is killed while it asks for some; nobody need know."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)

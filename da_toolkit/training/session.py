@@ -159,7 +159,11 @@ class Session:
             trainer, val = self.build()
             with StopRequest() as stop, ExitStack() as held:
                 from_main(lambda: held.enter_context(locked(self.folder)))
-                return self._run(trainer, val, is_main(), stop)
+                try:
+                    return self._run(trainer, val, is_main(), stop)
+                except Stopped:
+                    from_main(lambda: None)  # wait: srun and torchrun kill rank 0 once another rank ends with code 75
+                    raise
 
     def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric

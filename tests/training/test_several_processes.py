@@ -99,7 +99,7 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_also_with_fewer(tmp_path):
     state = case.checkpoint()
     assert first <= second < stopped == state["done"] and state["images"] == 2 * stopped
 
-    code, said = case.ended(case.start(RUN), 120)
+    code, said = case.ended(case.start(RUN), 240)
     assert code == 0 and f"resumed after step {stopped}" in said
     assert case.checkpoint()["images"] == 2 * stopped + (40 - stopped)
     assert [step for step in dict.fromkeys(case.steps()) if step] == list(range(1, 41))
@@ -111,7 +111,7 @@ def test_torchrun_restarts_the_ranks_and_the_run_completes_itself(tmp_path):
     run = case.start(TORCHRUN, "--overwrite")
     wait_for_steps(run, case.metrics, 6)
     os.kill(ranks_of(run)[1], signal.SIGKILL)
-    code, said = case.ended(run, 180)
+    code, said = case.ended(run, 240)
     assert code == 0, said
     [step] = map(int, re.findall(r"resumed after step (\d+)", said))
     assert step >= 4 and said.count("error: Another rank of this run ended") <= 1
