@@ -117,7 +117,7 @@ def load_settings(run: Path) -> tuple[Recipe, Runtime]:
             ) from error
     try:
         return Recipe.from_json(found[0]), Runtime.from_json(found[1][0]["runtime"])
-    except (UserError, TypeError, KeyError, IndexError) as error:
+    except (UserError, TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
         raise UserError(f"{run} was begun with settings that this version does not know ({error}).") from error
 
 

@@ -33,7 +33,9 @@ TABLES = st.fixed_dictionaries(
         "colors": st.lists(st.lists(st.integers(-5, 300) | LEAVES, max_size=4), max_size=4) | JSON,
     },
 )
-OFTEN = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+OFTEN = settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 SELDOM = settings(OFTEN, max_examples=40)
 
 

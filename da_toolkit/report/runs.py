@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,16 @@ def _run_folders(place: Path) -> Iterator[tuple[Path, bool]]:
         below[:] = sorted(name for name in below if name not in _COPIES)
 
 
+_OPTIONAL: dict[str, tuple[type, ...]] = {
+    "steps": (int, NoneType),
+    "seconds": (int, float, NoneType),
+    "peak_memory_mb": (int, float, NoneType),
+    "commit": (str, NoneType),
+    "device": (str, NoneType),
+    "reported": (dict, NoneType),
+}
+
+
 def read_run(folder: Path) -> Run:
     """The run in that folder. Raises `UserError` for a result that is missing or damaged."""
     file = folder / "result.json"
@@ -151,6 +162,9 @@ def read_run(folder: Path) -> Run:
         values = {"miou": scores["miou"], **scores["per_class"]}
         if bad := [name for name, value in values.items() if not isinstance(value, int | float | None)]:
             raise _damaged(file, f"{bad[0]!r} of {protocol!r} is no number")
+    for key, kinds in _OPTIONAL.items():
+        if not isinstance(result.get(key), kinds):
+            raise _damaged(file, f"{key!r} is no {' or '.join(kind.__name__ for kind in kinds)}")
     if not isinstance(result.get("evaluations", []), list):
         raise _damaged(file, "'evaluations' is no list")
     return Run(folder, result)

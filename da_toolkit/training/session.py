@@ -87,7 +87,7 @@ class Runtime:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Runtime":
-        """What `to_json` wrote. Raises TypeError for unknown settings."""
+        """What `to_json` wrote. Raises `UserError`, TypeError, AttributeError or ValueError for anything else."""
         paths = {name: Path(values[name]) for name in ("data_root", "runs") if values.get(name) is not None}
         return cls(**{**values, **paths})
 

@@ -90,7 +90,7 @@ def test_the_trainer_shows_styled_images_to_every_term(tiny_trainer):
     supervised.losses = look
     trainer.step(*trainer.streams())
     (source, target), *_ = seen
-    trainer.done = 0
+    trainer.done = trainer.images = 0
     unstyled = next(trainer.streams()[0]).to(torch.device("cpu")).image
     torch.testing.assert_close(source, swap_low_frequencies(unstyled, target, 0.05).clamp(0, 1))
 
