@@ -7,20 +7,77 @@ from da_toolkit.methods import Adversarial, Method
 from da_toolkit.registry import METHODS, REGULARIZERS, Entry
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods.md"
-TESTS = {
-    "test_adversarial.py": ("adaptseg", "adaptseg_multi", "adaptseg_ls", "feature_adversarial"),
-    "test_class_adversarial.py": ("fada",),
-    "test_entropy.py": ("minent", "maxsquare", "advent", "advent_multi"),
-    "test_feature_distance.py": ("daformer", "mic"),
-    "test_input_space.py": ("fda", "lab"),
-    "test_mean_teacher.py": ("dacs", "daformer", "mic"),
-    "test_mixing.py": ("dacs", "daformer", "mic"),
-    "test_prototypes.py": ("proda",),
-    "test_pseudo_labels.py": ("cbst", "crst", "crst_soft", "iast"),
-    "test_supervised.py": ("source_only", "oracle"),
-    "test_target_bn.py": ("target_bn",),
+_GAME = "both sides' losses equal plain binary cross-entropies (or squared distances) of the discriminator's answers"
+_MIX = "the mixed image, its labels and its weights equal the paper's, built image by image"
+_PORTION = "thresholds label the surest share of the pixels of every class, also where nearly all are sure"
+_SOFT = "the soft labels are the minimum of the paper's regularised loss, found against random neighbours"
+CHECKS: dict[str, tuple[str, str]] = {
+    "adaptseg": (_GAME, "test_adversarial.py::test_losses_equal_the_papers"),
+    "adaptseg_multi": (f"{_GAME}, at both levels", "test_adversarial.py::test_losses_equal_the_papers"),
+    "adaptseg_ls": (_GAME, "test_adversarial.py::test_losses_equal_the_papers"),
+    "feature_adversarial": (
+        "gradients reach the network through the target alone, and a lone discriminator learns the domains",
+        "test_adversarial.py::test_gradients_stay_on_their_side",
+    ),
+    "fada": (
+        "the loss over 2C answers equals a loop over positions",
+        "test_class_adversarial.py::test_the_loss_equals_a_loop",
+    ),
+    "minent": (
+        "the entropy equals a sum over pixels and classes",
+        "test_entropy.py::test_entropy_equals_a_sum_over_classes",
+    ),
+    "maxsquare": (
+        "loss and image-wise weights equal a loop over pixels; the gradient makes a torn pixel surer of its own class",
+        "test_entropy.py::test_max_squares_equals_a_loop_over_pixels",
+    ),
+    "advent": ("the discriminator sees -p log p / log C", "test_entropy.py::test_advent_judges_self_information"),
+    "advent_multi": ("as `advent`, at both levels", "test_entropy.py::test_advent_judges_self_information"),
+    "fda": (
+        "low frequencies have the target's amplitude, all others and every phase the source's, by a plain Fourier sum",
+        "test_input_space.py::test_low_frequencies_have_the_targets_amplitude_and_all_others_the_sources",
+    ),
+    "lab": (
+        "mean and deviation of each Lab channel are the target's, measured with scikit-image",
+        "test_input_space.py::test_lab_statistics_are_the_targets_by_another_library",
+    ),
+    "cbst": (_PORTION, "test_pseudo_labels.py::test_class_balanced_keeps_its_portion_of_classes_that_are_sure"),
+    "crst": (
+        "losses equal plain means, the regulariser that of -log p over classes",
+        "test_pseudo_labels.py::test_losses_equal_plain_means",
+    ),
+    "crst_soft": (_SOFT, "test_pseudo_labels.py::test_soft_labels_minimise_the_regularised_loss"),
+    "iast": (
+        "thresholds equal the paper's recursion from image to image",
+        "test_pseudo_labels.py::test_instance_adaptive_thresholds_equal_the_papers_recursion",
+    ),
+    "proda": (
+        "labels are those of frozen predictions times the softmax of relative distances, built position by position",
+        "test_prototypes.py::test_losses_are_those_of_labels_weighted_by_relative_distances",
+    ),
+    "dacs": (_MIX, "test_mean_teacher.py::test_the_mixed_loss_equals_the_papers"),
+    "daformer": (
+        f"{_MIX}; the feature distance equals a loop over positions",
+        "test_feature_distance.py::test_shares_and_distance_equal_loops",
+    ),
+    "mic": (
+        "the masked loss equals the teacher's labels on an image hidden block by block",
+        "test_mean_teacher.py::test_the_masked_loss_shows_the_network_less_than_the_teacher",
+    ),
+    "source_only": (
+        "the mean cross-entropy over labelled pixels, and its weighted form, equal plain sums",
+        "test_supervised.py::test_mean_cross_entropy_over_labelled_pixels",
+    ),
+    "oracle": (
+        "as `source_only`, on the target's labels, which no other method can open",
+        "test_supervised.py::test_target_labels_stay_closed_to_terms_that_do_not_name_them",
+    ),
+    "target_bn": (
+        "statistics equal mean and variance over all target positions",
+        "test_target_bn.py::test_statistics_are_those_of_the_target",
+    ),
 }
-"""Which file of tests/methods/ checks a method against its paper's formulas."""
+"""How a method was checked against its paper's formula, and the test in tests/methods/ that does it."""
 
 
 def parts(method: Method) -> str:
@@ -64,7 +121,7 @@ def page(speed: dict[str, Any]) -> str:
                 f"- terms: {parts(entry.build())}",
                 f"- cost: {cost / base:.2f}" if cost else "- cost: not measured",
                 f"- when to use it: {entry.use}",
-                "- checked in: " + ", ".join(f"`tests/methods/{f}`" for f, n in TESTS.items() if entry.name in n),
+                f"- how it was checked: {CHECKS[entry.name][0]} (`tests/methods/{CHECKS[entry.name][1]}`)",
             ]
     lines += ["", "## Terms that join any method", "", "| name | what it does | paper |", "| --- | --- | --- |"]
     lines += [f"| `{entry.build.__name__}` | {entry.summary} | {entry.paper} |" for entry in REGULARIZERS]

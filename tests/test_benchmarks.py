@@ -104,7 +104,8 @@ def test_the_page_of_methods_is_the_registrys():
     """docs/methods.md is what tables.py writes, and names a test and a use for every method."""
     speed = json.loads((Path(tables.__file__).parent / "results" / "speed.json").read_text())
     assert methods_page.PAGE.read_text() == methods_page.page(speed)
-    checked = {name for names in methods_page.TESTS.values() for name in names}
-    assert checked == set(METHODS.names()) and all(METHODS[name].use.endswith(".") for name in checked)
-    folder = Path(__file__).parent / "methods"
-    assert all((folder / file).is_file() for file in methods_page.TESTS)
+    assert set(methods_page.CHECKS) == set(METHODS.names())
+    assert all(METHODS[name].use.endswith(".") for name in methods_page.CHECKS)
+    for _, place in methods_page.CHECKS.values():
+        file, test = place.split("::")
+        assert f"def {test}(" in (Path(__file__).parent / "methods" / file).read_text()
