@@ -191,8 +191,14 @@ class Loading(Iterator[Batch]):
             raise self.explained(error) or error from error
 
     def close(self) -> None:
-        """End the workers. They ignore signals, so one that is left to the end of the process would hold it up."""
+        """End the workers. They ignore signals, so one that is left to the end of the process would hold it up.
+
+        torch ends them when the iterator is forgotten, but the frames of an error that is being told remember it.
+        """
+        end = getattr(self.loader, "_shutdown_workers", None)
         self.loader = None
+        if end is not None:
+            end()
 
     def explained(self, error: RuntimeError) -> UserError | None:
         """The error of a worker that died or hangs, with its file; none for any other error.

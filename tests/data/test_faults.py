@@ -165,18 +165,30 @@ def test_a_picture_of_absurd_size_is_refused(files, monkeypatch):
 
 
 LEFT_OPEN = """
-from pathlib import Path
 from da_toolkit.data import Streets
 from da_toolkit.data.loader import EpochSampler, Samples, load_batches
 from da_toolkit.data.transforms import Augmentation
+from da_toolkit.errors import UserError, exits_cleanly
 
 data = Streets(size=(64, 96), frames=4, render_size=(64, 96)).build("train")
 samples = Samples(data, (64, 96), Augmentation(), True, 0)
-kept = load_batches(samples, EpochSampler(4, 2, 0), workers=1)
-next(kept)
+
+def read():
+    kept = load_batches(samples, EpochSampler(4, 2, 0), workers=1)
+    next(kept)
+
+def broken(index):
+    raise UserError("all files are broken")
+
 """
+ENDINGS = {
+    "kept": ("kept = load_batches(samples, EpochSampler(4, 2, 0), workers=1); next(kept)", 0),
+    "broken": ("data.image = broken; exits_cleanly(read)", 2),
+}
 
 
-def test_a_process_ends_though_a_loader_was_left_open():
-    """Its workers ignore SIGTERM, with which Python would end them."""
-    assert subprocess.run([sys.executable, "-c", LEFT_OPEN], timeout=120).returncode == 0
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_process_ends_though_a_loader_was_left_open(ending):
+    """Its workers ignore SIGTERM, with which Python would end them; an error's frames keep it alive."""
+    code, expected = ENDINGS[ending]
+    assert subprocess.run([sys.executable, "-c", LEFT_OPEN + code], timeout=120).returncode == expected
