@@ -168,8 +168,10 @@ def _purity(counts: np.ndarray) -> float:
 
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown: a table for each commit, since gains are paired within one."""
-    commits = list(dict.fromkeys(result["commit"] for result in results))
-    return "\n\n".join(_table([result for result in results if result["commit"] == commit]) for commit in commits)
+    by_commit: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        by_commit.setdefault(str(result["commit"])[:40], []).append(result)  # the results' own file may be changed
+    return "\n\n".join(map(_table, by_commit.values()))
 
 
 def _table(results: list[dict[str, Any]]) -> str:

@@ -53,7 +53,7 @@ def environment(device: "torch.device") -> dict[str, Any]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The checkout's commit, with "-dirty" where tracked files differ from it.
+    """The checkout's commit, with "-dirty" where tracked files differ from it, but for .json: results are no code.
 
     None outside a checkout, without git, and for a folder the checkout does not track, such as a virtual
     environment inside somebody's project.
@@ -61,7 +61,8 @@ def git_commit(folder: Path) -> str | None:
     try:
         _git(folder, "ls-files", "--error-unmatch", ".")
         head = _git(folder, "rev-parse", "HEAD")
-        return head + ("-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)*.json")
+        return head + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
