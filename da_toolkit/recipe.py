@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -186,6 +187,7 @@ def load_recipe(path: Path) -> Recipe:
     if spec is None or spec.loader is None:
         raise UserError(f"The recipe {path} is not a Python file; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where the command line looks for the source of a recipe's own classes
     try:
         spec.loader.exec_module(module)
     except UserError as error:

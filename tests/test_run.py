@@ -12,6 +12,7 @@ from da_toolkit import evaluate, prepare, run
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
 from da_toolkit.regularizers import RPT
+from da_toolkit.report.runs import find_runs
 from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.session import Runtime, Session
 
@@ -253,6 +254,7 @@ def test_a_run_repeats_itself_from_its_folder(finished, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert f"weights: the same bits as {session.folder / 'model.safetensors'}" in out
     again = session.runtime.runs / "reruns" / "tiny" / "0"
+    assert len(find_runs([session.runtime.runs])[0]) == 1  # a repetition is no second run
     assert (again / "result.json").exists()
     with pytest.raises(UserError, match="already holds a finished run"):
         call(monkeypatch, run, "--rerun", session.folder)
@@ -301,3 +303,32 @@ def test_the_best_weights_are_kept_by_the_chosen_score(by, tmp_path, tiny_recipe
     scored = json.loads((session.folder / "evaluation_val.json").read_text())
     assert scored["settings"]["weights"] == "best.safetensors"
     assert scored["scores"] == result["evaluations"][place]["scores"]
+
+
+OWN_METHOD = """
+from dataclasses import dataclass, replace
+
+from da_toolkit.methods.supervised import SourceOnly
+from da_toolkit.report.runs import find_runs
+from da_toolkit.recipe import find_recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Mine(SourceOnly):
+    \"\"\"A method of the user's own.\"\"\"
+
+    strength: float = 0.5
+    \"\"\"How strong it is.\"\"\"
+
+
+recipe = replace(load_recipe(find_recipe("source_only_gta")), method=Mine())
+"""
+
+
+def test_a_recipe_may_bring_its_own_method(tmp_path, monkeypatch):
+    file = tmp_path / "own_method.py"
+    file.write_text(OWN_METHOD)
+    seen = []
+    monkeypatch.setattr(run, "check", lambda session: seen.append(session.recipe.method.strength))
+    call(monkeypatch, run, file, "--demo", "--check", "--method.strength", "0.7")
+    assert seen == [0.7]

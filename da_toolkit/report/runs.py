@@ -15,7 +15,7 @@ import numpy as np
 
 from da_toolkit.errors import UserError
 
-_COPIES = {"mlartifacts", "mlruns"}  # a tracker's copies of results are no runs of their own
+_COPIES = {"mlartifacts", "mlruns", "reruns"}  # a tracker's copies and repetitions are no runs of their own
 
 
 @dataclass(frozen=True)

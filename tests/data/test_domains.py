@@ -166,6 +166,12 @@ def test_folder_with_a_label_table(tmp_path):
     assert domain.build("train").label(0).tolist() == [[1, 0, 255]]
 
 
+def test_paths_may_be_written_as_strings(tmp_path):
+    table = tmp_path / "table.json"
+    table.write_text('{"classes": ["road"], "ids": {"7": "road"}}')
+    assert Folder(root=str(tmp_path), table=str(table)) == Folder(root=tmp_path, table=table)
+
+
 def test_folder_without_labels_is_an_unlabelled_target(tmp_path):
     write(tmp_path / "train/images/x.png", rgb(1, 3))
     assert not Folder(root=tmp_path).build("train").has_labels
