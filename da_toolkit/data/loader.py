@@ -73,7 +73,7 @@ class Samples(Dataset):
 
     Args:
         regions: gives the region map int32 of an image uint8 [H,W,3], at any resolution; none = no regions.
-        keys: `regions.key` of every image as it was when frozen knowledge was made of it; none = not checked.
+        keys: the key of every image in `regions` as it was when frozen knowledge was made of it; none = not checked.
         least: share 0..1 of a sample's pixels that its place's class should have; up to 10 versions are tried.
     """
 
@@ -120,13 +120,14 @@ class Samples(Dataset):
         if self.with_labels:
             label = self.data.label(index)
         if self.regions is not None:
-            if self.keys is not None and self.regions.key(image) != self.keys[index]:
+            key, regions = self.regions.keyed(image)
+            if self.keys is not None and key != self.keys[index]:
                 raise UserError(
                     f"{self.data.name} {self.data.split}: the file of {self.data.key(index)} was replaced during the "
                     "run, and what the run knows of its regions is of the old one. Restore it, or start anew with "
                     "--overwrite."
                 )
-            regions = _nearest(self.regions(image), self.size)
+            regions = _nearest(regions, self.size)
             image, label = resized(image, self.size), None if label is None else _nearest(label, self.size)
         seeds = np.random.SeedSequence((self.seed, index, epoch)).generate_state(_TRIES if wanted else 1)
         for seed in seeds.tolist():

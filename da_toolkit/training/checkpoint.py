@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import disk_error
+from da_toolkit.training.provenance import write_whole
 
 
 class Checkpoints:
@@ -141,11 +141,4 @@ def _sync(folder: Path) -> None:
 def save_weights(path: Path, network: nn.Module) -> None:
     """Write a network's weights as safetensors, whole or not at all. Raises `UserError` if the disk refuses."""
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    temporary = path.with_suffix(".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(weights))
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise disk_error(path.parent, error) from error
+    write_whole(path, save(weights))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
+from da_toolkit.training.parallel import sum_over_ranks
 
 Batches = tuple[Batch | None, Batch | None]
 
@@ -51,6 +52,5 @@ def all_finite(losses: Iterable[Tensor], module: nn.Module, gradients: bool = Tr
     if not found:
         return True
     broken = (~torch.stack(found).isfinite()).any().float()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(broken)
+    sum_over_ranks(broken)
     return not broken.item()

@@ -84,12 +84,16 @@ def peak_memory_mb(device: "torch.device") -> float:
 
 def write_json(path: Path, value: Any) -> None:
     """Write beside the file and rename. Raises `UserError` naming the folder if the disk refuses."""
-    text = json.dumps(value, indent=2) + "\n"
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the file and rename. Raises `UserError` naming the folder if the disk refuses."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content)
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)

@@ -224,7 +224,7 @@ class Trainer:
         for optimizer in optimizers:
             set_learning_rate(optimizer, multiplier)
             optimizer.zero_grad(set_to_none=True)
-        kept = self._buffers() if self.skips else []
+        kept = [buffer.clone() for buffer in self._buffers()] if self.skips else []
         logged: dict[str, Tensor] = {}
         steps: list[Step] = []
         for _ in range(parts):
@@ -271,13 +271,12 @@ class Trainer:
         scaled = self.fabric.strategy.precision.precision == "16-mixed"
         if all_finite(losses.values(), module, gradients=not scaled):
             return
-        for buffer, before in zip(self._buffers(copies=False), kept, strict=False):
+        for buffer, before in zip(self._buffers(), kept, strict=False):
             buffer.copy_(before)
         raise NotFinite(self.done, losses, [step.batches for step in steps])
 
-    def _buffers(self, copies: bool = True) -> list[Tensor]:
-        found = [*self.model.buffers(), *self.players.buffers()]
-        return [buffer.clone() for buffer in found] if copies else found
+    def _buffers(self) -> list[Tensor]:
+        return [*self.model.buffers(), *self.players.buffers()]
 
     def _count_decisions(self, step: Step) -> None:
         """Which classes the network gives the target's pixels, where a term has looked at them anyway."""

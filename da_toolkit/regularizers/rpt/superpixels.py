@@ -72,17 +72,17 @@ class SuperpixelCache:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """int32 [*size] of an RGB image uint8 [H,W,3] of any size."""
+        return self.keyed(image)[1]
+
+    def keyed(self, image: np.ndarray) -> tuple[str, np.ndarray]:
+        """A hash of the image and of the settings, and the map."""
         image = resized(image, self.size)
         file = self.file(image)
         found = _read(file, self.size)
         if found is None:
             found = self.settings.compute(image)
             _write(file, found)
-        return found
-
-    def key(self, image: np.ndarray) -> str:
-        """A hash of an image uint8 [H,W,3] of any size, and of the settings."""
-        return self.file(resized(image, self.size)).stem
+        return file.stem, found
 
     def file(self, image: np.ndarray) -> Path:
         """Where the map of an already resized image lies."""
@@ -106,8 +106,8 @@ class SuperpixelCache:
 
 
 def _look(cache: SuperpixelCache, data: DomainData, index: int) -> tuple[int, str]:
-    image = resized(data.image(index), cache.size)
-    return int(cache(image).max()) + 1, cache.file(image).stem
+    key, regions = cache.keyed(data.image(index))
+    return int(regions.max()) + 1, key
 
 
 def cache_folder(name: str) -> Path:
