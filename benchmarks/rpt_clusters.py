@@ -17,7 +17,8 @@ import torch
 from lightning.fabric import Fabric
 
 from da_toolkit.data.labels import IGNORE
-from da_toolkit.data.loader import Samples, load_batches
+from da_toolkit.data.loader import Loading
+from da_toolkit.data.samples import Samples
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.recipe import find_recipe, load_recipe
@@ -52,7 +53,7 @@ def purities(data_root: Path, images: int) -> tuple[float, dict[str, dict[str, f
     for levels in LEVELS:
         network = recipe.model.pretrained(levels)
         per_image = {index: count for index, count in zip(chosen, counts, strict=True)}
-        batches = (batch.to(torch.device("cpu")) for batch in load_batches(samples, [[(0, i)] for i in chosen], 0))
+        batches = (batch.to(torch.device("cpu")) for batch in Loading(samples, [[(0, i)] for i in chosen], 0))
         kept = [(place[i], rows) for i, rows in feature_pass(network, batches, per_image)]
         for k in CLUSTERS:
             settings = dataclasses.replace(rpt.cluster, clusters=k)

@@ -18,7 +18,9 @@ import cv2
 import torch
 from lightning.fabric import Fabric
 
-from da_toolkit.data.loader import EpochSampler, Samples, load_batches
+from da_toolkit.data.loader import Loading
+from da_toolkit.data.samples import Samples
+from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.streets import render
 from da_toolkit.demo import demo_version
 from da_toolkit.errors import exits_cleanly
@@ -54,7 +56,7 @@ def batches() -> float:
     recipe = demo_version(load_recipe(recipe_files()["source_only_gta"]))
     data = recipe.source.build("train")
     samples = Samples(data, recipe.source.size, recipe.source_augmentation, True, 0)
-    stream = load_batches(samples, EpochSampler(len(data), 2, 0), workers=0)
+    stream = Loading(samples, EpochSampler(len(data), 2, 0), workers=0)
     return median_ms(lambda: next(stream), 50)
 
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from da_toolkit.data.streets import Streets
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import exits_cleanly
-from da_toolkit.evaluate import load_network
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.evaluation.predict import predict_images
 from da_toolkit.evaluation.protocols import protocols_for
@@ -21,6 +20,7 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.report.figures import prediction_grid, save_png
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.optim import AdamW, LearningRate
+from da_toolkit.training.run_folder import load_network
 from da_toolkit.training.session import Runtime, Session
 
 STEPS = 400

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,16 +9,14 @@ from typing import Annotated
 import torch
 import tyro
 from rich.console import Console
-from safetensors.torch import load_file
 
-from da_toolkit.errors import UserError, exits_cleanly
+from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.evaluate import evaluate
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.evaluation.protocols import protocols_for, score
-from da_toolkit.models.segmenter import Segmenter
-from da_toolkit.recipe import Recipe
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.provenance import write_json
+from da_toolkit.training.run_folder import load_network, load_recipe_of, load_result
 
 
 @dataclass(frozen=True)
@@ -35,40 +32,11 @@ class Command:
     """Folder that holds the data sets."""
 
 
-def load_run(folder: Path) -> tuple[Recipe, dict]:
-    """A run's recipe and result. Raises `UserError` naming the file that is missing or damaged."""
-    contents = []
-    for name in ("recipe.json", "result.json"):
-        try:
-            contents.append(json.loads((folder / name).read_text()))
-        except OSError as error:
-            raise UserError(
-                f"{folder / name} cannot be read ({error.strerror}): {folder} is not the folder of a finished run, "
-                "such as runs/adaptseg_gta/0."
-            ) from error
-        except ValueError as error:
-            raise UserError(f"{folder / name} is damaged ({error}). Run the recipe again.") from error
-    try:
-        return Recipe.from_json(contents[0]), contents[1]
-    except UserError as error:
-        raise UserError(f"{folder / 'recipe.json'}: {error}") from error
-
-
-def load_network(folder: Path, recipe: Recipe, weights: str = "model.safetensors") -> Segmenter:
-    """The run's network with its final weights, on the CPU. Raises `UserError` for a missing or damaged file."""
-    model = dataclasses.replace(recipe.model, weights="none").build(len(recipe.target.label_space))
-    try:
-        model.load_state_dict(load_file(folder / weights))
-    except Exception as error:  # safetensors raises a type of its own for a damaged file
-        raise UserError(f"{folder / weights} cannot be loaded ({error}). Run the recipe again.") from error
-    return model.eval()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m da_toolkit.evaluate", add_help=False, allow_abbrev=False)
     parser.add_argument("run", type=Path, help="a run's folder, such as runs/adaptseg_gta/0")
     first, rest = parser.parse_known_args()
-    recipe, result = load_run(first.run)
+    result, recipe = load_result(first.run), load_recipe_of(first.run)
     command = tyro.cli(
         Command,
         default=Command(recipe.evaluation),

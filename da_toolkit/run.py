@@ -19,6 +19,7 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
 from da_toolkit.registry import DOMAINS, METHODS, MODELS, REGULARIZERS
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.parallel import is_main
+from da_toolkit.training.run_folder import load_recipe_of, load_runtime
 from da_toolkit.training.session import Runtime, Session
 
 
@@ -88,7 +89,7 @@ def show(session: Session, result: dict[str, Any]) -> None:
 
 def rerun(run: Path, words: list[str]) -> None:
     """Repeat a run from its folder, by default into RUNS/reruns, and say whether the weights are the same bits."""
-    recipe, runtime = load_settings(run)
+    recipe, runtime = load_recipe_of(run), load_runtime(run)
     runtime = dataclasses.replace(runtime, runs=runtime.runs / "reruns", resume=False, overwrite=False)
     command = tyro.cli(
         Command, default=Command(recipe, runtime), args=words, prog=f"python -m da_toolkit.run --rerun {run}"
@@ -103,22 +104,6 @@ def rerun(run: Path, words: list[str]) -> None:
         print(f"weights: {'the same bits as' if same else 'not the bits of'} {first}")
         if not same:
             print("(Bits repeat with the same settings, versions, machine and threads: compare both environment.json.)")
-
-
-def load_settings(run: Path) -> tuple[Recipe, Runtime]:
-    """What a run was begun with. Raises `UserError` naming the file that is missing or damaged."""
-    found = []
-    for name in ("recipe.json", "environment.json"):
-        try:
-            found.append(json.loads((run / name).read_text()))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{run / name} cannot be read ({error}): {run} is not the folder of a run, such as runs/adaptseg_gta/0."
-            ) from error
-    try:
-        return Recipe.from_json(found[0]), Runtime.from_json(found[1][0]["runtime"])
-    except (UserError, TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-        raise UserError(f"{run} was begun with settings that this version does not know ({error}).") from error
 
 
 def check(session: Session) -> None:

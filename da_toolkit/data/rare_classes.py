@@ -10,6 +10,7 @@ from rich.progress import track
 from torch.utils.data import Sampler
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.data.sampling import Place
 from da_toolkit.errors import UserError
 
 
@@ -51,7 +52,7 @@ def _shares(data: DomainData, classes: int, index: int) -> np.ndarray:
     return (counts / label.size).astype(np.float32)
 
 
-class RareClassSampler(Sampler[list[tuple[int, ...]]]):
+class RareClassSampler(Sampler[list[Place]]):
     """Endless batches of places (draw, index, class). Draw n depends on (seed, n) alone, so nothing is replayed.
 
     Ranks are dealt places, and `start` counts them, as in `EpochSampler`.
@@ -71,14 +72,14 @@ class RareClassSampler(Sampler[list[tuple[int, ...]]]):
         self.images = [np.flatnonzero(column >= max(settings.least, 1e-12)) for column in shares.T]
         self.batch_size, self.seed, self.start, self.rank, self.world = batch_size, seed, start, rank, world
 
-    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
+    def __iter__(self) -> Iterator[list[Place]]:
         whole = self.batch_size * self.world
         position = self.start
         while True:
             yield [self._place(draw) for draw in range(position, position + whole)][self.rank :: self.world]
             position += whole
 
-    def _place(self, draw: int) -> tuple[int, ...]:
+    def _place(self, draw: int) -> Place:
         random = np.random.default_rng((self.seed, draw))
         wanted = int(random.choice(len(self.probabilities), p=self.probabilities))
         return draw, int(random.choice(self.images[wanted])), wanted

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from da_toolkit.data.batch import Batch, Fault
 from da_toolkit.data.domain import DomainData
-from da_toolkit.data.loader import EpochSampler, Loading, Place, Samples, load_batches
+from da_toolkit.data.loader import Loading
 from da_toolkit.data.rare_classes import RareClassSampler, image_class_shares
+from da_toolkit.data.samples import Samples
+from da_toolkit.data.sampling import EpochSampler, Place
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.methods.term import BuildContext, Term
@@ -346,8 +348,8 @@ class Trainer:
         samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0, keys)
         place = self.recipe.batch_size, seed, skip, self.fabric.global_rank, self.fabric.world_size
         if rare is not None:
-            return load_batches(samples, RareClassSampler(rare, image_class_shares(data), *place), self.workers)
-        return load_batches(samples, EpochSampler(len(data), *place), self.workers)
+            return Loading(samples, RareClassSampler(rare, image_class_shares(data), *place), self.workers)
+        return Loading(samples, EpochSampler(len(data), *place), self.workers)
 
     def _current_stage(self) -> Stage:
         begin = 0
@@ -389,7 +391,7 @@ class Trainer:
         ]
         if shared:
             places = places[self.fabric.global_rank :: self.fabric.world_size]
-        for batch in load_batches(samples, places, self.workers):
+        for batch in Loading(samples, places, self.workers):
             yield self._on_device(batch, self.target)
 
     def _labels(self, domain: Literal["source", "target"]) -> Iterator[np.ndarray]:

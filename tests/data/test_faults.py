@@ -12,7 +12,9 @@ from PIL import Image
 from da_toolkit.data.encodings import RawClasses
 from da_toolkit.data.files import FileDomainData, Pair
 from da_toolkit.data.labels import CITYSCAPES19
-from da_toolkit.data.loader import EpochSampler, Samples, load_batches
+from da_toolkit.data.loader import Loading
+from da_toolkit.data.samples import Samples
+from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
@@ -60,7 +62,7 @@ def test_an_unusable_file_gives_its_place_to_the_next_and_is_named(files, harm):
     else:
         Image.open(label).resize((48, 32)).save(label)
     for workers in (0, 1):
-        batches = list(islice(load_batches(samples(data), EpochSampler(6, 3, seed=1), workers), 2))
+        batches = list(islice(Loading(samples(data), EpochSampler(6, 3, seed=1), workers), 2))
         seen = [index for batch in batches for index in batch.index.tolist()]
         assert sorted(seen) == [0, 1, 3, 3, 4, 5]
         ((index, why),) = [fault for batch in batches for fault in batch.faults]
@@ -73,7 +75,7 @@ def test_where_nothing_can_be_read_the_loader_stops(files):
         pair.image.write_bytes(b"")
     for workers in (0, 1):
         with pytest.raises(UserError, match=r"^The file .* cannot be read as an image") as told:
-            next(load_batches(samples(data), EpochSampler(6, 2, seed=1), workers))
+            next(Loading(samples(data), EpochSampler(6, 2, seed=1), workers))
         assert "Traceback" not in str(told.value)
 
 
@@ -133,7 +135,7 @@ class Deadly(FileDomainData):
 def test_a_worker_that_dies_or_hangs_is_reported_with_its_file(files, hangs):
     data = files()
     data.__class__, data.hangs = Deadly, hangs
-    loading = load_batches(samples(data), EpochSampler(6, 6, seed=1), workers=1, patience=8)
+    loading = Loading(samples(data), EpochSampler(6, 6, seed=1), workers=1, patience=8)
     with pytest.raises(UserError, match=r"A loader process of Files train .*being read: toy_4\.") as told:
         next(loading)
     assert ("gave nothing for 8 s" if hangs else "died") in str(told.value)
@@ -166,7 +168,9 @@ def test_a_picture_of_absurd_size_is_refused(files, monkeypatch):
 
 LEFT_OPEN = """
 from da_toolkit.data import Streets
-from da_toolkit.data.loader import EpochSampler, Samples, load_batches
+from da_toolkit.data.loader import Loading
+from da_toolkit.data.samples import Samples
+from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError, exits_cleanly
 
@@ -174,7 +178,7 @@ data = Streets(size=(64, 96), frames=4, render_size=(64, 96)).build("train")
 samples = Samples(data, (64, 96), Augmentation(), True, 0)
 
 def read():
-    kept = load_batches(samples, EpochSampler(4, 2, 0), workers=1)
+    kept = Loading(samples, EpochSampler(4, 2, 0), workers=1)
     next(kept)
 
 def broken(index):
@@ -182,7 +186,7 @@ def broken(index):
 
 """
 ENDINGS = {
-    "kept": ("kept = load_batches(samples, EpochSampler(4, 2, 0), workers=1); next(kept)", 0),
+    "kept": ("kept = Loading(samples, EpochSampler(4, 2, 0), workers=1); next(kept)", 0),
     "broken": ("data.image = broken; exits_cleanly(read)", 2),
 }
 

@@ -5,7 +5,9 @@ from itertools import islice
 import numpy as np
 import torch
 
-from da_toolkit.data.loader import EpochSampler, Samples, load_batches
+from da_toolkit.data.loader import Loading
+from da_toolkit.data.samples import Samples
+from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.transforms import Augmentation
 
 STRONG = Augmentation(scale=(0.5, 2.0), flip=True, color=1.0, blur=0.5, crop=(32, 48))
@@ -35,7 +37,7 @@ def test_two_ranks_see_what_one_process_with_twice_the_batch_sees():
 
 def test_worker_processes_give_the_batches_of_this_process(toy):
     samples = Samples(toy(), (64, 96), STRONG, with_labels=True, seed=5)
-    batches = [list(islice(load_batches(samples, EpochSampler(6, 2, seed=5), workers), 4)) for workers in (0, 2)]
+    batches = [list(islice(Loading(samples, EpochSampler(6, 2, seed=5), workers), 4)) for workers in (0, 2)]
     for ours, theirs in zip(*batches, strict=True):
         assert torch.equal(ours.image, theirs.image) and torch.equal(ours.label, theirs.label)
         assert ours.index.tolist() == theirs.index.tolist()
@@ -70,7 +72,7 @@ def test_labels_follow_every_geometric_change(toy):
 
 def test_batches_on_the_device_are_floats_and_long_labels(toy):
     samples = Samples(toy(), (64, 96), Augmentation(), with_labels=True, seed=0)
-    batch = next(load_batches(samples, EpochSampler(6, 2, seed=0), 0))
+    batch = next(Loading(samples, EpochSampler(6, 2, seed=0), 0))
     moved = batch.to(torch.device("cpu"))
     assert batch.image.dtype == torch.uint8 and moved.image.dtype == torch.float32
     assert torch.equal(moved.image, batch.image / 255) and moved.label.dtype == torch.int64

@@ -6,8 +6,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from da_toolkit.data.loader import Samples
 from da_toolkit.data.rare_classes import RareClasses, RareClassSampler, image_class_shares
+from da_toolkit.data.samples import Samples
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from ranks import two_ranks
 
-from da_toolkit.data.loader import EpochSampler
 from da_toolkit.data.rare_classes import RareClasses
+from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.evaluate import evaluate
