@@ -1,6 +1,8 @@
 """Errors that are the user's to mend: one paragraph, exit code 2, never a traceback."""
 
 import difflib
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 
@@ -23,9 +25,18 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
 
 
 def exits_cleanly(main: Callable[[], int | None]) -> None:
-    """Run a command's `main`; a `UserError` becomes one paragraph on stderr, if it says anything, and its exit code."""
+    """Run a command's `main`; a `UserError` becomes one paragraph on stderr, if it says anything, and its exit code.
+
+    Ctrl-C, and a reader of the output that has gone (`... | head`), end it without a word, as they do other commands.
+    """
     try:
         code = main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except UserError as error:
         if str(error):
             print(f"error: {error}", file=sys.stderr)

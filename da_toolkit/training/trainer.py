@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -343,8 +343,7 @@ class Trainer:
         seed = 2 * self.seed + stream
         regions = self.regions if data is self.target else None
         rare = self.recipe.rare_classes if data is self.source else None
-        known = self._region_index() if regions is not None else None
-        keys = known.keys if known is not None else None
+        keys = self._region_keys() if data is self.target else None
         samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0, keys)
         place = self.recipe.batch_size, seed, skip, self.fabric.global_rank, self.fabric.world_size
         if rare is not None:
@@ -381,13 +380,18 @@ class Trainer:
             self.region_index = RegionIndex(gathered_in_turn(counts), gathered_in_turn(keys))
         return self.region_index
 
+    def _region_keys(self) -> Sequence[str] | None:
+        index = self._region_index()
+        return index.keys if index is not None else None
+
     def _target_pass(self, shared: bool = False) -> Iterator[Batch]:
         """At the resolution at which the network is scored; `shared` = this rank's batches of those dealt in turn."""
-        samples = Samples(self.target, self.recipe.evaluation_size, Augmentation(), False, 0, self.regions)
-        size = max(self.recipe.batch_size, 4)
+        size, keys = self.recipe.evaluation_size, self._region_keys()
+        samples = Samples(self.target, size, Augmentation(), False, 0, self.regions, keys=keys)
+        together = max(self.recipe.batch_size, 4)
         order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()
         places: list[list[Place]] = [
-            [(0, index) for index in order[start : start + size]] for start in range(0, len(order), size)
+            [(0, index) for index in order[start : start + together]] for start in range(0, len(order), together)
         ]
         if shared:
             places = places[self.fabric.global_rank :: self.fabric.world_size]

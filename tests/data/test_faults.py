@@ -105,7 +105,8 @@ def test_a_run_counts_bad_files_once_and_stops_when_there_are_too_many(files, tr
         run.fit(lambda *_: None)
 
 
-def test_a_file_replaced_during_the_run_is_noticed_where_knowledge_of_it_is_frozen(files, trainer):
+@pytest.mark.parametrize("where", ["training", "pass over the target"])
+def test_a_file_replaced_during_the_run_is_noticed_where_knowledge_of_it_is_frozen(files, trainer, where):
     from da_toolkit.regularizers import RPT
     from da_toolkit.regularizers.rpt.superpixels import Superpixels
 
@@ -115,8 +116,11 @@ def test_a_file_replaced_during_the_run_is_noticed_where_knowledge_of_it_is_froz
     run.warn = told.append
     streams = run.streams()
     Image.fromarray(255 - data.image(3)).save(data.pairs[3].image)
-    for _ in range(4):
-        run.step(*streams)
+    if where == "training":
+        for _ in range(4):
+            run.step(*streams)
+    else:
+        list(run._target_pass())
     assert len(told) == 1 and "the file of toy_3 was replaced during the run" in told[0]
 
 
