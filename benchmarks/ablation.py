@@ -35,7 +35,7 @@ from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.health import Health
 from da_toolkit.training.provenance import write_json
-from da_toolkit.training.session import Runtime, Session, check_same
+from da_toolkit.training.session import Runtime, Session, differences
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
@@ -80,7 +80,8 @@ def warm_up(session: Session, folder: Path) -> dict[str, Any]:
         log |= {"evaluations": [], "kept_best": None, "validators": None, "health": Health(1).state()}
         write_json(settings, session.recipe.to_json())
         checkpoints.save(trainer.done, {**trainer.state(), "log": log})
-    check_same(settings, session.recipe)
+    if changed := differences(settings, session.recipe):
+        raise UserError(f"{folder} holds a warm-up of other settings ({changed}). Remove it.")
     return checkpoints.load(torch.device("cpu"))
 
 

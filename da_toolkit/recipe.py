@@ -87,9 +87,9 @@ class Recipe:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for regularizer in self.method.regularizers:
             regularizer.check(self.schedule.stages, self.method.reads)
-        if self.source.label_space != self.target.label_space:
+        if self.source.label_space.classes != self.target.label_space.classes:
             raise UserError(
-                f"source and target have different label spaces ({self.source.label_space.name} and "
+                f"source and target have different classes ({self.source.label_space.name} and "
                 f"{self.target.label_space.name}): set `labels` of both to the same one."
             )
         if self.rare_classes is not None and not self.method.reads.source:
@@ -190,14 +190,13 @@ def load_recipe(path: Path) -> Recipe:
     sys.modules[spec.name] = module  # where the command line looks for the source of a recipe's own classes
     try:
         spec.loader.exec_module(module)
-    except UserError as error:
-        raise UserError(f"Recipe {path}: {error}") from error
     except SyntaxError as error:
         raise UserError(f"Recipe {path}, line {error.lineno}: {error.msg}. Mend the syntax there.") from error
     except Exception as error:  # a recipe is the user's code: anything it raises is theirs to see, in one line
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
         where = f", line {lines[-1]}" if lines else ""
-        raise UserError(f"Recipe {path}{where}: {type(error).__name__}: {error}.") from error
+        what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
+        raise UserError(f"Recipe {path}{where}: {what}") from error
     recipe = getattr(module, "recipe", None)
     if not isinstance(recipe, Recipe):
         raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`; found {type(recipe).__name__}.")

@@ -62,16 +62,16 @@ def main() -> None:
     if first.recipe.startswith("-"):
         raise UserError(f"The recipe comes first: python -m da_toolkit.run RECIPE {first.recipe} ...")
     path = find_recipe(first.recipe)
-    recipe = load_recipe(path)
+    recipe, name = load_recipe(path), path.stem
     if first.demo:
-        recipe = demo_version(recipe)
+        recipe, name = demo_version(recipe), f"{name}_demo"
     command = tyro.cli(
         Command,
         default=Command(recipe, Runtime()),
         args=rest,
         prog=f"python -m da_toolkit.run {first.recipe}",
     )
-    session = Session(path.stem, command.recipe, command.runtime)
+    session = Session(name, command.recipe, command.runtime)
     if first.check:
         return check(session)
     show(session, session.run())

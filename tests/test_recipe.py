@@ -2,7 +2,7 @@
 
 import pytest
 
-from da_toolkit.data import GTA5, CamVid
+from da_toolkit.data import GTA5, CamVid, Folder
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Evaluation
@@ -78,6 +78,23 @@ def test_recipe_files_that_cannot_be_used_name_file_and_line(tmp_path, text, mes
     with pytest.raises(UserError, match=r"broken\.py.*") as caught:
         load_recipe(file)
     assert message in str(caught.value) and "\n" not in str(caught.value).strip()
+
+
+def test_the_line_is_named_for_a_relative_path_and_for_a_refused_setting(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("from da_toolkit.data.transforms import Augmentation\n\nAugmentation(color=2)\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^Recipe mine\.py, line 3: .*color"):
+        load_recipe(find_recipe("mine.py"))
+
+
+def test_two_label_tables_with_the_same_classes_fit_together(tmp_path, tiny_recipe):
+    for name in ("here", "there"):
+        (tmp_path / f"{name}.json").write_text('{"classes": ["road", "car"], "ids": {"0": "road", "1": "car"}}')
+    here, there = (Folder(root=tmp_path, table=tmp_path / f"{name}.json", size=(8, 8)) for name in ("here", "there"))
+    assert tiny_recipe(SourceOnly(), source=here, target=there).target == there
+    (tmp_path / "there.json").write_text('{"classes": ["car", "road"], "ids": {"0": "road", "1": "car"}}')
+    with pytest.raises(UserError, match="different classes"):
+        tiny_recipe(SourceOnly(), source=here, target=there)
 
 
 def test_settings_out_of_range_are_refused(tiny_recipe):

@@ -1,5 +1,6 @@
 """The commands as a user types them: results, refusals, and one-paragraph errors with exit code 2."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -41,9 +42,9 @@ def test_a_recipe_of_every_method_runs_two_steps_under_demo(name, tmp_path, monk
         few += [f"{rpt}.logic.steps", 10, f"{rpt}.regions.count", 60, f"{rpt}.cluster.clusters", 16]
     steps = max(2, stages)
     call(monkeypatch, run, name, *QUICK, *short, *few, "--runs", tmp_path, "--log-every", 1)
-    folder = tmp_path / name / "0"
+    folder = tmp_path / f"{name}_demo" / "0"
     result = json.loads((folder / "result.json").read_text())
-    assert result["steps"] == steps and result["recipe"] == name
+    assert result["steps"] == steps and result["recipe"] == f"{name}_demo"
     protocols = {"synthia16", "synthia13"} if name.endswith("synthia") else {"cityscapes19"}
     assert set(result["scores"]) == protocols
     assert {"torch", "da_toolkit"} <= set(result["versions"]) and result["seconds"] > 0
@@ -84,6 +85,9 @@ def test_a_second_run_in_a_folder_needs_a_word(finished):
     before = (session.folder / "result.json").read_bytes()
     with pytest.raises(UserError, match=r"already holds a finished run.*--resume.*--overwrite"):
         session.run()
+    other = dataclasses.replace(session.recipe, batch_size=5)
+    with pytest.raises(UserError, match=r"of other settings \(batch_size: \d -> 5\)\. Pass --overwrite"):
+        Session("tiny", other, session.runtime).run()
     assert (session.folder / "result.json").read_bytes() == before
     Session(
         "tiny", session.recipe, Runtime(runs=session.runtime.runs, overwrite=True, workers=0, tracking="none")

@@ -140,12 +140,18 @@ class Session:
                 f"--resume: there is no checkpoint in {self.checkpoints.folder}. Start the run without --resume."
             )
         if finished and not resumes:
+            changed = differences(settings, self.recipe)
+            what = f"finished run of other settings ({changed})" if changed else "finished run"
+            complete = "" if changed else "--resume to complete it, "
             raise UserError(
-                f"The folder {self.folder} already holds a finished run. Pass --resume to complete it, --overwrite to "
-                "delete it and start anew, or another --runs or --seed."
+                f"The folder {self.folder} already holds a {what}. Pass {complete}--overwrite to delete it and start "
+                "anew, or another --runs or --seed."
             )
-        if resumes:
-            check_same(settings, self.recipe)
+        if resumes and (changed := differences(settings, self.recipe)):
+            raise UserError(
+                f"The recipe is not the one that {self.folder} was begun with: {changed}. Resume with the old "
+                "settings, or start anew in another --runs folder, or with --overwrite."
+            )
         write_json(settings, self.recipe.to_json())
         return resumes
 
@@ -225,8 +231,8 @@ class Session:
             tracker.picture(picture)
 
 
-def check_same(file: Path, recipe: Recipe) -> None:
-    """Raises `UserError` with the first differences if `recipe` is not the one in `file`, or that is damaged."""
+def differences(file: Path, recipe: Recipe) -> str:
+    """The first settings of `recipe` that are not those in `file`; raises `UserError` if that is damaged."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -238,9 +244,5 @@ def check_same(file: Path, recipe: Recipe) -> None:
         for name in {**kept, **now}
         if kept.get(name, missing) != now.get(name, missing)
     ]
-    if changed:
-        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise UserError(
-            f"The recipe is not the one that {file.parent} was begun with: {'; '.join(changed[:5])}{more}. Resume with "
-            "the old settings, or start anew in another --runs folder, or with --overwrite."
-        )
+    more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+    return "; ".join(changed[:5]) + more
