@@ -76,8 +76,9 @@ def warm_up(session: Session, folder: Path) -> dict[str, Any]:
         begin = time.perf_counter()
         for _ in track(range(stage.steps), f"warm-up of seed {session.runtime.seed}"):
             trainer.step(*streams)
-        log = {"seconds": time.perf_counter() - begin, "last": {}, "best": None, "metrics_bytes": 0}
-        log |= {"evaluations": [], "kept_best": None, "validators": None, "health": Health(1).state()}
+        scoring = {"evaluations": [], "kept_best": None, "validators": None}
+        log = {"seconds": time.perf_counter() - begin, "scoring": scoring, "metrics_bytes": 0}
+        log["health"] = Health(1).state()
         write_json(settings, session.recipe.to_json())
         checkpoints.save(trainer.done, {**trainer.state(), "log": log})
     if changed := differences(settings, session.recipe):

@@ -283,16 +283,16 @@ def test_the_best_weights_are_kept_by_the_chosen_score(by, tmp_path, tiny_recipe
 
     from da_toolkit.evaluation.inference import Evaluation
     from da_toolkit.methods import SourceOnly
-    from da_toolkit.training.run_log import RunLog
+    from da_toolkit.training.scoring import Scoring
 
     seen = []
-    keep = RunLog.keep_best
+    keep = Scoring.keep_best
 
     def look(self, step, found):
         keep(self, step, found)
         seen.append((found.get(by), {name: tensor.clone() for name, tensor in self.trainer.model.state_dict().items()}))
 
-    monkeypatch.setattr(RunLog, "keep_best", look)
+    monkeypatch.setattr(Scoring, "keep_best", look)
     recipe = tiny_recipe(SourceOnly(), steps=4, evaluation=Evaluation(every=1, validators=2))
     session = Session("tiny", recipe, Runtime(runs=tmp_path, workers=0, tracking="none", best=by))
     result = session.run()

@@ -1,24 +1,17 @@
-"""What a run tells while it trains: reports, evaluations, pictures, checkpoints."""
+"""What a run tells while it trains: reports, warnings, scores; and when it writes checkpoints and stops."""
 
 import itertools
 import time
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any
 
 from da_toolkit.data.domain import DomainData
-from da_toolkit.evaluation.evaluate import evaluate
-from da_toolkit.evaluation.predict import predict_images
-from da_toolkit.evaluation.protocols import protocols_for, score
-from da_toolkit.evaluation.validators import Validators
-from da_toolkit.report.figures import prediction_grid, save_png, save_predictions
-from da_toolkit.training.checkpoint import save_weights
+from da_toolkit.report.figures import save_png
 from da_toolkit.training.guard import NotFinite
 from da_toolkit.training.health import Health
 from da_toolkit.training.parallel import from_main
 from da_toolkit.training.progress import TrainingProgress, make_progress
 from da_toolkit.training.provenance import environment, peak_memory_mb
+from da_toolkit.training.scoring import Scoring
 from da_toolkit.training.signals import Stopped, StopRequest
 from da_toolkit.training.tracking import MetricsFile, Tracker
 from da_toolkit.training.trainer import Trainer
@@ -26,38 +19,27 @@ from da_toolkit.training.trainer import Trainer
 if TYPE_CHECKING:
     from da_toolkit.training.session import Session
 
-PICTURES = 4
-Choice = Literal["none", "entropy", "soft_neighbourhood_density", "teacher_agreement", "source_score", "target_labels"]
-
 
 class RunLog:
-    """Evaluations, checkpoints and reports while a session trains."""
+    """Reports and checkpoints while a session trains."""
 
     def __init__(
         self, session: "Session", trainer: Trainer, val: DomainData, tracker: Tracker, main: bool, stop: StopRequest
     ) -> None:
-        self.session, self.trainer, self.val, self.tracker, self.main = session, trainer, val, tracker, main
+        self.session, self.trainer, self.tracker, self.main = session, trainer, tracker, main
         self.stop = stop
         self.file = MetricsFile(session.folder / "metrics.jsonl")
         self.progress: TrainingProgress = make_progress(session.recipe.schedule.steps) if main else TrainingProgress()
         trainer.warn = self.progress.note if main else trainer.warn
         self.started = time.perf_counter()
-        self.last: dict[str, Any] = {}
-        self.best: dict[str, Any] | None = None
-        self.evaluations: list[dict[str, Any]] = []
-        self.kept_best: dict[str, Any] | None = None
-        self.validators = make_validators(session, trainer)
+        self.scoring = Scoring(trainer, val, session.folder, session.runtime.best, main)
         self.health = Health(session.recipe.schedule.steps)
 
     def state(self) -> dict[str, Any]:
         """What a resumed run's log goes on from."""
         return {
             "seconds": self.seconds(),
-            "last": self.last,
-            "best": self.best,
-            "evaluations": self.evaluations,
-            "kept_best": self.kept_best,
-            "validators": self.validators.state_dict() if self.validators else None,
+            "scoring": self.scoring.state(),
             "health": self.health.state(),
             "metrics_bytes": self.file.size(),
         }
@@ -65,11 +47,8 @@ class RunLog:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`; what was written after it is cut off, for those steps come again."""
         self.started = time.perf_counter() - state["seconds"]
-        self.last, self.best, self.evaluations = state["last"], state["best"], state["evaluations"]
-        self.kept_best = state["kept_best"]
+        self.scoring.load_state(state["scoring"])
         self.health.load_state(state["health"])
-        if self.validators:
-            self.validators.load_state_dict(state["validators"])
         if self.main:
             self.file.cut(state["metrics_bytes"])
 
@@ -116,16 +95,10 @@ class RunLog:
     def after_step(self, step: int) -> None:
         self.progress.advance(step)
         recipe, total = self.session.recipe, self.session.recipe.schedule.steps
-        if self.validators:
-            self.validators.follow(self.trainer.model)
+        self.scoring.follow()
         every = recipe.evaluation.every
-        if step == total:
-            self.evaluate(step)
-        elif every and step % every == 0:
-            buffers = [buffer.clone() for buffer in self.trainer.model.buffers()]
-            self.evaluate(step)
-            for buffer, kept in zip(self.trainer.model.buffers(), buffers, strict=True):
-                buffer.copy_(kept)  # a look on the way must not change what is trained
+        if step == total or (every and step % every == 0):
+            self._score(step)
         stops = self.stop.asked(self.trainer.fabric)
         if stops or step == total or step % self.session.runtime.save_every == 0:
             from_main(lambda: self.session.checkpoints.save(step, {**self.trainer.state(), "log": self.state()}))
@@ -137,68 +110,15 @@ class RunLog:
                 f"{self.session.checkpoints.folder}. The same command goes on from there."
             )
 
-    def evaluate(self, step: int) -> None:
-        trainer, recipe = self.trainer, self.session.recipe
-        fabric = trainer.fabric
-        trainer.prepare_evaluation()
-        confusions = evaluate(
-            trainer.model,
-            self.val,
-            recipe.evaluation,
-            recipe.target.size,
-            fabric.device,
-            trainer.autocast,
-            fabric.global_rank,
-            fabric.world_size,
-            self._sum,
-        )
-        scores = {p.name: score(confusions.sum(0), p) for p in protocols_for(self.val.label_space)}
-        main_protocol = next(iter(scores))
-        miou = scores[main_protocol].miou
-        self.last = {name: value.to_json() for name, value in scores.items()}
-        highest = self.best[main_protocol]["miou"] if self.best else None
-        if highest is None or miou > highest:
-            self.best = {"step": step, **self.last}
-        found = self.validators.scores(trainer.model, fabric.device, trainer.autocast) if self.validators else {}
-        self.evaluations.append({"step": step, "scores": self.last, "validators": found})
-        self.keep_best(step, found | {"target_labels": miou})
+    def _score(self, step: int) -> None:
+        last = step == self.session.recipe.schedule.steps
+        scores, found = self.scoring.evaluate(step) if last else self.scoring.look(step)
         if self.main:
             mious = {f"miou_{name}": value.miou for name, value in scores.items()}
             self._write(mious | {f"validator_{name}": value for name, value in found.items()}, step)
-            self.keep_confusions(confusions)
-            per_class = scores[main_protocol].per_class
-            self.tracker.table("per_class", {"class": list(per_class), "iou": list(per_class.values())})
-            self.picture(step)
-            self.progress.score(miou)
-
-    def keep_best(self, step: int, found: dict[str, float]) -> None:
-        """Keep the weights if they are the best so far by the run's choice; the first of equals."""
-        by = self.session.runtime.best
-        if by not in found or (self.kept_best is not None and found[by] <= self.kept_best["value"]):
-            return
-        self.kept_best = {"by": by, "step": step, "value": found[by]}
-        if self.main:
-            save_weights(self.session.folder / "best.safetensors", self.trainer.model)
-
-    def _sum(self, counts: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, self.trainer.fabric.all_reduce(counts, reduce_op="sum"))
-
-    def picture(self, step: int) -> None:
-        """Predictions on the first validation images beside their labels."""
-        recipe, val = self.session.recipe, self.val
-        indices = range(min(PICTURES, len(val)))
-        images = [val.image(index) for index in indices]
-        predictions = predict_images(self.trainer.model, images, recipe, self.trainer.fabric.device)
-        columns = {"prediction": predictions, "label": [val.label(index) for index in indices]}
-        grid = prediction_grid(images, columns, val.label_space)
-        save_png(self.session.folder / "pictures" / f"step_{step:06d}.png", grid)
-        save_predictions(self.session.folder / "predictions", images, columns, val.label_space)
-
-    def keep_confusions(self, confusions: torch.Tensor) -> None:
-        """Pixel counts of every validation image, from which `compare` draws its intervals."""
-        keys = [self.val.key(index) for index in range(len(confusions))]
-        self.session.folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(self.session.folder / "confusions.npz", counts=confusions.cpu().numpy(), keys=keys)
+            first = next(iter(scores.values()))
+            self.tracker.table("per_class", {"class": list(first.per_class), "iou": list(first.per_class.values())})
+            self.progress.score(first.miou)
 
     def frozen(self, stage: str) -> None:
         """Tell what terms know as a stage begins, and keep the pictures they show of it."""
@@ -223,25 +143,10 @@ class RunLog:
             "method": "+".join(type(part).__name__ for part in (recipe.method, *recipe.method.regularizers)),
             "seed": session.runtime.seed,
             "steps": recipe.schedule.steps,
-            "scores": self.last,
-            "oracle_choice_on_target_labels": self.best,
-            "evaluations": self.evaluations,
-            "kept_best": self.kept_best,
+            **self.scoring.result(),
             "seconds": self.seconds(),
             "peak_memory_mb": peak_memory_mb(device),
             "precision": session.runtime.precision,
             "reported": recipe.to_json()["reported"],
             **environment(device),
         }
-
-
-def make_validators(session: "Session", trainer: Trainer) -> Validators | None:
-    """The label-free scores that the recipe asks for."""
-    recipe = session.recipe
-    if not recipe.evaluation.validators:
-        return None
-    sizes = recipe.source.size, recipe.evaluation_size
-    made = Validators(
-        trainer.model, trainer.source, trainer.target, sizes, recipe.evaluation.validators, session.runtime.seed
-    )
-    return made.to(trainer.fabric.device)

@@ -19,7 +19,8 @@ from da_toolkit.training.launch import launch, lost_ranks_explained, restarted
 from da_toolkit.training.lock import locked
 from da_toolkit.training.parallel import from_main, is_main
 from da_toolkit.training.provenance import environment, write_json
-from da_toolkit.training.run_log import Choice, RunLog
+from da_toolkit.training.run_log import RunLog
+from da_toolkit.training.scoring import Choice
 from da_toolkit.training.signals import Stopped, StopRequest
 from da_toolkit.training.tracking import NoTracker, Tracker, make_tracker
 from da_toolkit.training.trainer import Trainer
