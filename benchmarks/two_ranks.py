@@ -10,16 +10,14 @@ fixed: each process takes them of its own images.
 
 import dataclasses
 import os
-import socket
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
 from chaos import recipe_of
 from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment
+from ranks import network_gradients, player_gradients, two_ranks
 
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.inference import Evaluation
@@ -46,7 +44,7 @@ def recipe_for(name: str, batch_size: int) -> Recipe:
     )
 
 
-def gradients(fabric: Fabric, batch_size: int) -> dict[str, dict[str, torch.Tensor]]:
+def gradients_of_all(fabric: Fabric, batch_size: int) -> dict[str, dict[str, torch.Tensor]]:
     """By method and parameter."""
     found = {}
     for name in METHODS.names():
@@ -56,40 +54,11 @@ def gradients(fabric: Fabric, batch_size: int) -> dict[str, dict[str, torch.Tens
 
         def look(step: int, trainer: Trainer = trainer, players: dict[str, torch.Tensor] = players) -> None:
             if step == 1:
-                players.update(_named(trainer.players, "term"))
+                players.update(player_gradients(trainer))
 
         trainer.fit(lambda *_: None, after_step=look)
-        found[name] = _named(trainer.model, "network") | players
+        found[name] = network_gradients(trainer) | players
     return found
-
-
-def _named(module: torch.nn.Module, prefix: str) -> dict[str, torch.Tensor]:
-    named = module.named_parameters(prefix=prefix)
-    return {name: parameter.grad.clone() for name, parameter in named if parameter.grad is not None}
-
-
-def in_two_ranks(folder: Path) -> list[dict[str, dict[str, torch.Tensor]]]:
-    """The gradients that each rank ends with."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = [mp.get_context("fork").Process(target=_rank, args=(rank, port, folder)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join()
-        if process.exitcode:
-            raise RuntimeError(f"a rank ended with {process.exitcode}")
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-
-
-def _rank(rank: int, port: int, folder: Path) -> None:
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE="2"
-    )
-    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp", plugins=[LightningEnvironment()])
-    fabric.launch()
-    torch.save(gradients(fabric, 2), folder / f"{rank}.pt")
 
 
 def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -117,8 +86,8 @@ def main() -> int:
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DA_TOOLKIT_CACHE"] = str(Path(folder) / "cache")
-        first, second = in_two_ranks(Path(folder))
-        whole = gradients(Fabric(accelerator="cpu", devices=1), 4)
+        first, second = two_ranks(lambda fabric: gradients_of_all(fabric, 2), Path(folder), limit_s=3600)
+        whole = gradients_of_all(Fabric(accelerator="cpu", devices=1), 4)
     rows = [
         {
             "method": name,

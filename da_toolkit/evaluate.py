@@ -14,9 +14,10 @@ from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.evaluate import evaluate
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.evaluation.protocols import protocols_for, score
+from da_toolkit.report.runs import read_run
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.provenance import write_json
-from da_toolkit.training.run_folder import load_network, load_recipe_of, load_result
+from da_toolkit.training.run_folder import load_network, load_recipe_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m da_toolkit.evaluate", add_help=False, allow_abbrev=False)
     parser.add_argument("run", type=Path, help="a run's folder, such as runs/adaptseg_gta/0")
     first, rest = parser.parse_known_args()
-    result, recipe = load_result(first.run), load_recipe_of(first.run)
+    result, recipe = read_run(first.run).result, load_recipe_of(first.run)
     command = tyro.cli(
         Command,
         default=Command(recipe.evaluation),

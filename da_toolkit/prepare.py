@@ -17,7 +17,8 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.figures import with_borders
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
 from da_toolkit.report.figures import prediction_grid, save_png
-from da_toolkit.training.run_folder import load_recipe_of, load_result
+from da_toolkit.report.runs import read_run
+from da_toolkit.training.run_folder import load_recipe_of
 from da_toolkit.training.session import Runtime, Session
 
 
@@ -109,7 +110,7 @@ def show_regions(name: str, data_root: Path | None, demo: bool, folder: Path | N
 
 
 def _run_figures(run: Path, data_root: Path | None) -> dict[str, np.ndarray]:
-    result, recipe = load_result(run), load_recipe_of(run)
+    result, recipe = read_run(run).result, load_recipe_of(run)
     runtime = Runtime(result["seed"], data_root, runs=run.parent.parent, workers=0)
     session = Session(run.parent.name, recipe, runtime)
     trainer, _ = session.build()

@@ -19,8 +19,9 @@ from da_toolkit.data.encodings import lookup_table
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.recipe import Recipe
+from da_toolkit.report.runs import read_run
 from da_toolkit.training.checkpoint import Checkpoints
-from da_toolkit.training.run_folder import load_recipe_of, load_result, load_runtime
+from da_toolkit.training.run_folder import load_recipe_of, load_runtime
 from da_toolkit.training.session import Runtime, Session
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -165,7 +166,7 @@ def test_any_run_folder_is_read_or_refused(tmp_path, finished, data):
         ],
         lambda: load_recipe_of(folder),
         lambda: load_runtime(folder),
-        lambda: load_result(folder),
+        lambda: read_run(folder),
         session.prepare_folder,
     ):
         try:

@@ -145,11 +145,16 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
 
 
 def read_run(folder: Path) -> Run:
-    """The run in that folder. Raises `UserError` for a result that is missing or damaged."""
+    """The run in that folder. Raises `UserError` naming the file if a result is missing or damaged."""
     file = folder / "result.json"
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(
+            f"{file} cannot be read ({error.strerror}): {folder} is not the folder of a finished run, such as "
+            "runs/adaptseg_gta/0."
+        ) from error
+    except ValueError as error:
         raise _damaged(file, error) from error
     if not isinstance(result, dict):
         raise _damaged(file, "it holds no object")

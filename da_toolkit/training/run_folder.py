@@ -1,4 +1,4 @@
-"""Reading a run back from its folder: recipe, run settings, result, network."""
+"""Reading a run back from its folder: recipe, run settings, network (`report.runs` reads results)."""
 
 import dataclasses
 import json
@@ -26,11 +26,6 @@ def load_runtime(run: Path) -> Runtime:
     return _known(run, "environment.json", lambda processes: Runtime.from_json(processes[0]["runtime"]))
 
 
-def load_result(run: Path) -> dict[str, Any]:
-    """The contents of `result.json`, which finished runs have."""
-    return _known(run, "result.json", dict)
-
-
 def load_network(run: Path, recipe: Recipe, weights: str = "model.safetensors") -> Segmenter:
     """The run's network with its final weights, on the CPU."""
     model = dataclasses.replace(recipe.model, weights="none").build(len(recipe.target.label_space))
@@ -46,10 +41,8 @@ def _known(run: Path, name: str, build: Callable[[Any], T]) -> T:
     try:
         contents = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        finished = "finished " if name == "result.json" else ""
         raise UserError(
-            f"{file} cannot be read ({error.strerror}): {run} is not the folder of a {finished}run, such as "
-            "runs/adaptseg_gta/0."
+            f"{file} cannot be read ({error.strerror}): {run} is not the folder of a run, such as runs/adaptseg_gta/0."
         ) from error
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}). Run the recipe again.") from error

@@ -66,6 +66,16 @@ def test_items_dealt_in_turn_come_back_in_order_and_rank_0s_errors_are_everyones
     assert first["main"] == second["main"] == 0
 
 
+@pytest.fixture
+def one_thread():
+    """As ranks have: with two, sums run in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_what_terms_freeze_in_every_stage_equals_one_processs_to_the_bit(tmp_path, tiny_recipe, toy):
     """The same networks, those of a run's three stages, are shown to one process and to two ranks; 11 images."""
     recipe = tiny_recipe(SourceOnly(regularizers=WATCHING), schedule=ROUNDS, **PLAIN)
