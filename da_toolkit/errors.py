@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -30,15 +31,31 @@ def exits_cleanly(main: Callable[[], int | None]) -> None:
     Ctrl-C, and a reader of the output that has gone (`... | head`), end it without a word, as they do other commands.
     """
     try:
-        code = main()
+        code = _code_of(main)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
     except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        code = 128 + signal.SIGPIPE
+    raise SystemExit(code) from None
+
+
+def _code_of(main: Callable[[], int | None]) -> int | str:
+    try:
+        return main() or 0
+    except SystemExit as ended:  # of --help, say
+        return ended.code or 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except UserError as error:
         if str(error):
             print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.code) from None
-    raise SystemExit(code or 0)
+        return error.code
+
+
+def _reader_has_gone() -> bool:
+    """Of stdout; another pipe may be what is broken."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -24,11 +25,61 @@ def test_a_command_ends_with_its_code_and_one_paragraph_at_most(main, code, told
     assert ended.value.code == code and capsys.readouterr().err == told
 
 
-def test_a_reader_that_goes_away_ends_a_command_without_a_word():
-    program = (
-        "from da_toolkit.errors import exits_cleanly\nexits_cleanly(lambda: [print('line') for _ in range(99999)][:0])"
-    )
-    writer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert writer.stdout.readline() == b"line\n"
-    writer.stdout.close()
-    assert writer.stderr.read() == b"" and writer.wait(60) == 141
+LINES = """
+import os, sys
+from da_toolkit.errors import UserError, exits_cleanly
+
+def main():
+    print("first", flush=True)
+    sys.stdin.readline()  # until the reader has gone
+    ENDS
+
+exits_cleanly(main)
+"""
+_ENDS = {
+    "many lines": "[print('line') for _ in range(99999)]",
+    "what is flushed at the end": "print('last')",
+    "help": "print('usage'); sys.exit(0)",
+    "a mistake": "print('last'); raise UserError('The file a.png is missing.')",
+}
+
+
+@pytest.mark.parametrize("ends", _ENDS.values(), ids=_ENDS)
+def test_a_reader_that_goes_away_ends_a_command_without_a_word(ends):
+    told, code = without_a_reader(LINES.replace("ENDS", ends))
+    assert code == 141 and told == ("error: The file a.png is missing.\n" if "UserError" in ends else "")
+
+
+def test_another_broken_pipe_is_not_taken_for_the_outputs():
+    dead = "sys.stdout = open(os.dup(1), 'w'); ends = os.pipe(); os.close(ends[0]); os.write(ends[1], b'x')"
+    told, code = without_a_reader(LINES.replace("ENDS", dead), gone=False)
+    assert code == 1 and "BrokenPipeError" in told
+
+
+def test_a_run_goes_on_when_nobody_reads_its_lines_any_more():
+    program = """
+import sys
+from da_toolkit.training.progress import make_progress
+
+progress = make_progress(10)
+progress.note("first")
+sys.stdin.readline()
+for step in range(10):
+    progress.report(step, {"seg": 1.0}, 1.0)
+print("done", file=sys.stderr)
+"""
+    told, code = without_a_reader(program)
+    assert code == 0 and told.splitlines() == ["warning: nobody reads this run's output any more; it goes on.", "done"]
+
+
+def without_a_reader(program, gone=True):
+    """What a program says on stderr, and its exit code, if its output's reader goes after the first line."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    quiet = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen([sys.executable, "-c", program], text=True, env=quiet, **pipes) as writer:
+        assert writer.stdout.readline() == "first\n"
+        if gone:
+            writer.stdout.close()
+        writer.stdin.write("go on\n")
+        writer.stdin.close()
+        return writer.stderr.read(), writer.wait(60)

@@ -1,6 +1,7 @@
 """Batches from worker processes that are watched: the file at which one died or hangs is named."""
 
 import atexit
+import re
 import signal
 import sys
 import weakref
@@ -31,7 +32,7 @@ class Loading(Iterator[Batch]):
         _open.add(self)
         if workers:
             samples.reading = torch.full((workers,), -1).share_memory_()
-        self.loader: Iterator[Batch] | None = iter(
+        loader = iter(
             DataLoader(
                 samples,
                 batch_sampler=cast(Any, places),
@@ -43,6 +44,8 @@ class Loading(Iterator[Batch]):
                 timeout=patience if workers else 0,
             )
         )
+        self.pids = {worker.pid for worker in getattr(loader, "_workers", ())}
+        self.loader: Iterator[Batch] | None = loader
 
     def __next__(self) -> Batch:
         """Raises `UserError` that names the file at which a worker died or hangs."""
@@ -53,7 +56,9 @@ class Loading(Iterator[Batch]):
         except UserError as error:
             raise _plain(error) from None
         except RuntimeError as error:
-            raise self.explained(error) or error from error
+            if "timed out" in str(error):
+                raise self.failure(f"gave nothing for {self.patience:.0f} s") from error
+            raise explained(error) or error from error
 
     def close(self) -> None:
         """End the workers. They ignore signals, so one that is left to the end of the process would hold it up.
@@ -65,17 +70,11 @@ class Loading(Iterator[Batch]):
         if end is not None:
             end()
 
-    def explained(self, error: RuntimeError) -> UserError | None:
-        """The error of a worker that died or hangs, with its file; none for any other error.
-
-        torch raises such an error wherever the main process happens to be.
-        """
-        text = str(error)
-        if "DataLoader" not in text or self.samples.reading is None:
-            return None
-        data = self.samples.data
-        at = ", ".join(data.key(index) for index in self.samples.reading.tolist() if index >= 0) or "none"
-        what = f"gave nothing for {self.patience:.0f} s" if "timed out" in text else "died"
+    def failure(self, what: str) -> UserError:
+        """The error of a worker that `what`, with the files that were being read."""
+        data, reading = self.samples.data, self.samples.reading
+        files = [] if reading is None else [data.key(index) for index in reading.tolist() if index >= 0]
+        at = ", ".join(files) or "none"
         return UserError(
             f"A loader process of {data.name} {data.split} {what}; files being read: {at}. Look at these files with "
             "`python -m da_toolkit.prepare check RECIPE`; if they are well, memory or shared memory may have run out: "
@@ -84,6 +83,17 @@ class Loading(Iterator[Batch]):
 
 
 _open: weakref.WeakSet[Loading] = weakref.WeakSet()
+
+
+def explained(error: RuntimeError) -> UserError | None:
+    """The error of a worker that died, with its file; none for any other error.
+
+    torch raises such an error wherever the main process happens to be, and tells the worker's number alone.
+    """
+    if "DataLoader worker" not in str(error):
+        return None
+    dead = {int(number) for number in re.findall(r"\d+", str(error))}
+    return next((loading.failure("died") for loading in list(_open) if dead & loading.pids), None)
 
 
 @atexit.register  # runs before multiprocessing waits for its children

@@ -1,8 +1,11 @@
 """What the person at the terminal sees: a live bar, or plain lines where output goes to a file."""
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -50,6 +53,20 @@ class _Pace:
 
 def _shown(losses: dict[str, float]) -> str:
     return " ".join(f"{name} {value:.4g}" for name, value in losses.items())
+
+
+class Lines:
+    """Writes lines; when their reader has gone (of `run ... | tee`, tee was stopped), says so and goes on without."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def __call__(self, text: str) -> None:
+        try:
+            print(text, file=self.file, flush=True)
+        except BrokenPipeError:
+            print("warning: nobody reads this run's output any more; it goes on.", file=sys.stderr, flush=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 class PlainProgress(TrainingProgress):
@@ -122,5 +139,4 @@ def make_progress(total: int, console: Console | None = None) -> TrainingProgres
     console = console or Console()
     if console.is_terminal:
         return LiveProgress(total, console)
-    file = console.file
-    return PlainProgress(total, lambda text: print(text, file=file, flush=True))
+    return PlainProgress(total, Lines(console.file))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.data.loader import explained
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.training.checkpoint import Checkpoints, save_weights
@@ -24,8 +25,6 @@ from da_toolkit.training.scoring import Choice
 from da_toolkit.training.signals import Stopped, StopRequest
 from da_toolkit.training.tracking import NoTracker, Tracker, make_tracker
 from da_toolkit.training.trainer import Trainer
-
-PICTURES = 4
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ class Session:
             status = "KILLED"
             raise
         except RuntimeError as error:
-            raise trainer.explained(error) or error from error
+            raise explained(error) or error from error
         finally:
             log.progress.close()
             tracker.finish(status)

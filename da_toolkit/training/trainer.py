@@ -305,13 +305,6 @@ class Trainer:
         domains = int(self.reads.source) + int(self.reads.target)
         return domains * self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
 
-    def explained(self, error: RuntimeError) -> UserError | None:
-        """What a loader's error, which may come at any moment, means for the user; none for other errors."""
-        for loading in self.loading:
-            if (found := loading.explained(error)) is not None:
-                return found
-        return None
-
     def _next(self, batches: Iterator[Batch] | None, data: DomainData) -> Batch | None:
         return None if batches is None else self._on_device(next(batches), data)
 

@@ -1,6 +1,7 @@
 """Files that break during a run: left out and counted, named when a worker dies or hangs at them."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from PIL import Image
 from da_toolkit.data.encodings import RawClasses
 from da_toolkit.data.files import FileDomainData, Pair
 from da_toolkit.data.labels import CITYSCAPES19
-from da_toolkit.data.loader import Loading
+from da_toolkit.data.loader import Loading, explained
 from da_toolkit.data.samples import Samples
 from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.transforms import Augmentation
@@ -143,6 +144,22 @@ def test_a_worker_that_dies_or_hangs_is_reported_with_its_file(files, hangs):
     with pytest.raises(UserError, match=r"A loader process of Files train .*being read: toy_4\.") as told:
         next(loading)
     assert ("gave nothing for 8 s" if hangs else "died") in str(told.value)
+
+
+def test_of_several_loaders_the_one_whose_process_died_is_named(files):
+    game, camera = files(), files()
+    camera.name = "Camera"
+    streams = [Loading(samples(data), EpochSampler(6, 2, seed=1), workers=1) for data in (game, camera)]
+    for stream in streams:
+        next(stream)
+    (pid,) = streams[1].pids
+    with pytest.raises(RuntimeError) as told:
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(30)  # torch's handler of SIGCHLD raises in the main process's code
+    assert "A loader process of Camera train died" in str(explained(told.value))
+    assert explained(RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")) is None
+    for stream in streams:
+        stream.close()
 
 
 def test_a_dead_worker_ends_the_run_with_one_paragraph(tmp_path, tiny_recipe, monkeypatch):
