@@ -34,7 +34,7 @@ from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selecte
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.health import Health
-from da_toolkit.training.provenance import write_json
+from da_toolkit.training.provenance import short_commit, write_json
 from da_toolkit.training.session import Runtime, Session, differences
 from da_toolkit.training.trainer import Trainer
 
@@ -172,7 +172,7 @@ def table(results: list[dict[str, Any]]) -> str:
     """Markdown: a table for each commit, since gains are paired within one."""
     by_commit: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        by_commit.setdefault(str(result["commit"])[:40], []).append(result)  # the results' own file may be changed
+        by_commit.setdefault(str(result["commit"])[:40], []).append(result)
     return "\n\n".join(map(_table, by_commit.values()))
 
 
@@ -203,7 +203,7 @@ def _table(results: list[dict[str, Any]]) -> str:
         for name in ("region_purity", "cluster_purity")
         if any(name in result["diagnosis"] for result in results)
     }
-    commits = sorted({str(result["commit"])[:10] for result in results})
+    commits = sorted({short_commit(result["commit"]) for result in results})
     told = ", ".join(f"{name.replace('_', ' ')} {value:.1f} %" for name, value in purities.items())
     steps = sorted({result["steps"] for result in results})
     head = f"CamVid val, 10 classes, {', '.join(map(str, steps))} steps, commit {', '.join(commits)}; {told}."

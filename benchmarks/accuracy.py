@@ -22,12 +22,13 @@ from da_toolkit.demo import demo_version
 from da_toolkit.errors import UserError, exits_cleanly, unknown_name
 from da_toolkit.evaluation.protocols import protocols_for
 from da_toolkit.recipe import Recipe, Schedule, find_recipe, load_recipe
-from da_toolkit.report.comparison import compare
+from da_toolkit.report.choosing import choosers
+from da_toolkit.report.comparison import choosing_grid
 from da_toolkit.report.grid import to_markdown
 from da_toolkit.report.runs import Run
 from da_toolkit.report.table import markdown, summarize
 from da_toolkit.training.checkpoint import Checkpoints
-from da_toolkit.training.provenance import write_json
+from da_toolkit.training.provenance import short_commit, write_json
 from da_toolkit.training.session import Runtime, Session
 
 HERE = Path(__file__).parent
@@ -139,17 +140,16 @@ def table(pair: str, results: list[dict[str, Any]], protocol: str) -> str:
     """The Markdown section of one pair."""
     if pair not in PAIRS:
         raise unknown_name("pair", pair, PAIRS)
-    commits = sorted({str(result["commit"])[:10] for result in results})
+    commits = sorted({short_commit(result["commit"]) for result in results})
     results = sorted(results, key=lambda result: (_place(result["recipe"]), result["seed"]))
     steps = sorted({result["steps"] for result in results})
     budget = f"Protocol {protocol}; {', '.join(map(str, steps))} steps; commit {', '.join(commits)}."
     scores = f"### {pair}\n\n{PAIRS[pair]} {budget}\n\n{markdown(summarize(results, protocol))}"
-    choosing = compare([Run(HERE, result) for result in results], protocol)[0].choosing()
-    return (
-        f"{scores}\nChoosing one of a run's looks without target labels:\n\n{to_markdown(choosing)}"
-        if choosing
-        else scores
-    )
+    looks = [Run(HERE, result).evaluations for result in results]
+    choosing = choosing_grid(choosers(looks, protocol), "choosing")
+    if choosing is None:
+        return scores
+    return f"{scores}\nChoosing one of a run's looks without target labels:\n\n{to_markdown(choosing)}"
 
 
 def _place(recipe: str) -> int:

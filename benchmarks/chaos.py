@@ -36,7 +36,7 @@ from da_toolkit.registry import METHODS
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.optim import AdamW
-from da_toolkit.training.provenance import environment, write_json
+from da_toolkit.training.provenance import environment, short_commit, write_json
 from da_toolkit.training.session import Runtime, Session
 
 RESULTS = Path(__file__).parent / "results" / "chaos.json"
@@ -197,7 +197,7 @@ def table(result: dict[str, Any]) -> str:
     losses = sum(bool(row["lost"]) for row in rows)
     lines = [
         f"{total} kills, {writing} of them while a checkpoint was being written; runs that lost anything: {losses}. "
-        f"{result['device']}, seed {result['seed']}, commit {str(result['commit'])[:10]}.",
+        f"{result['device']}, seed {result['seed']}, commit {short_commit(result['commit'])}.",
         "",
         "| method (with RPT) | kills | while writing | lost |",
         "| --- | ---: | ---: | --- |",

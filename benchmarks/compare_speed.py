@@ -22,7 +22,7 @@ from PIL import Image
 from da_toolkit.data.labels import CITYSCAPES19
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.protocols import PROTOCOLS, score
-from da_toolkit.training.provenance import environment, write_json
+from da_toolkit.training.provenance import environment, short_commit, write_json
 
 RESULTS = Path(__file__).parent / "results" / "compare_speed.json"
 RECIPES = ["source_only_gta", *(f"method_{number}_gta" for number in range(1, 9)), "oracle_gta"]
@@ -123,7 +123,7 @@ def table(result: dict[str, Any]) -> str:
     told = (
         f"{result['runs']} runs, {result['images']} validation images, {result['classes']} classes; one thread, whole "
         f"process; the page has {result['page_mb']:.1f} MB. {result['device']}, 1-minute load of the machine "
-        f"{result['load']:.1f} on {result['cpus']} CPUs, commit {str(result['commit'])[:10]}."
+        f"{result['load']:.1f} on {result['cpus']} CPUs, commit {short_commit(result['commit'])}."
     )
     return "\n".join([told, "", *lines])
 

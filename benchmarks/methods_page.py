@@ -5,6 +5,7 @@ from typing import Any
 
 from da_toolkit.methods import Adversarial, Method
 from da_toolkit.registry import METHODS, REGULARIZERS, Entry
+from da_toolkit.training.provenance import short_commit
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods.md"
 _GAME = "both sides' losses equal plain binary cross-entropies (or squared distances) of the discriminator's answers"
@@ -102,7 +103,7 @@ def page(speed: dict[str, Any]) -> str:
         "terms. Those under *Terms that join any method* go into `regularizers=(...)` of every method.",
         "",
         "Cost: milliseconds of a training step relative to source-only, median, with the demo network on",
-        f"{speed['device']} (`python benchmarks/speed.py`, commit {str(speed['commit'])[:10]}); a round's pass",
+        f"{speed['device']} (`python benchmarks/speed.py`, commit {short_commit(speed['commit'])}); a round's pass",
         "over the target is not in it.",
         "Every method also passes the shared checks in `tests/methods/test_all_methods.py`.",
     ]

@@ -24,7 +24,7 @@ from da_toolkit.errors import exits_cleanly
 from da_toolkit.recipe import find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.cluster import assign_clusters, feature_pass
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
-from da_toolkit.training.provenance import environment, write_json
+from da_toolkit.training.provenance import environment, short_commit, write_json
 
 RESULTS = Path(__file__).parent / "results" / "rpt_clusters.json"
 LEVELS, CLUSTERS = (1, 2, 3, 4), (128, 256, 512)
@@ -69,7 +69,7 @@ def table(result: dict[str, Any]) -> str:
     """Markdown: a row for each number of stages, a column for each k."""
     lines = [
         f"{result['images']} CARLA images, purity of their regions {result['region_purity']:.1f} %, commit "
-        f"{str(result['commit'])[:10]}.",
+        f"{short_commit(result['commit'])}.",
         "",
         "| last stages | " + " | ".join(f"k = {k}" for k in CLUSTERS) + " |",
         "| --- |" + " ---: |" * len(CLUSTERS),

@@ -29,7 +29,7 @@ from da_toolkit.errors import exits_cleanly
 from da_toolkit.recipe import Schedule, find_recipe, load_recipe, rounds
 from da_toolkit.regularizers.rpt.cluster import Cluster, assign_clusters
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
-from da_toolkit.training.provenance import environment, write_json
+from da_toolkit.training.provenance import environment, short_commit, write_json
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "rpt_cost.json"
@@ -128,7 +128,7 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"`adv_rpt_gta --demo`, {result['device']}, {result['threads']} threads, commit "
-            f"{str(result['commit'])[:10]}. Superpixels of the 400 target images: "
+            f"{short_commit(result['commit'])}. Superpixels of the 400 target images: "
             f"{result['refresh_s']['superpixels']:.0f} s, once.",
             "",
             *lines,

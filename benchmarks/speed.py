@@ -26,7 +26,7 @@ from da_toolkit.demo import demo_version
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.recipe import Schedule, Stage, load_recipe, recipe_files
 from da_toolkit.registry import METHODS
-from da_toolkit.training.provenance import environment, write_json
+from da_toolkit.training.provenance import environment, short_commit, write_json
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
@@ -109,7 +109,7 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"| loading a batch of 2, 96x192 | {result['batch_ms']:.1f} | |")
     lines += [f"| step, {name} | {value:.0f} | {value / base:.2f} |" for name, value in result["step_ms"].items()]
     return "\n".join(
-        [f"{result['device']}, {result['threads']} threads, commit {str(result['commit'])[:10]}.", "", *lines]
+        [f"{result['device']}, {result['threads']} threads, commit {short_commit(result['commit'])}.", "", *lines]
     )
 
 

@@ -25,7 +25,7 @@ from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
 from da_toolkit.registry import METHODS
 from da_toolkit.training.optim import SGD
-from da_toolkit.training.provenance import environment, write_json
+from da_toolkit.training.provenance import environment, short_commit, write_json
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "two_ranks.json"
@@ -72,7 +72,7 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float
 def table(result: dict[str, Any]) -> str:
     """Markdown: one row a method."""
     lines = [
-        f"Stated tolerance {TOLERANCE:g}; commit {str(result['commit'])[:10]}.",
+        f"Stated tolerance {TOLERANCE:g}; commit {short_commit(result['commit'])}.",
         "",
         "| method (with RPT) | tensors | largest relative difference | between the two ranks |",
         "| --- | ---: | ---: | ---: |",

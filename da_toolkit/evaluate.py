@@ -14,6 +14,7 @@ from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.evaluate import evaluate
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.evaluation.protocols import protocols_for, score
+from da_toolkit.recipe import load_recipe
 from da_toolkit.report.runs import read_run
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.provenance import write_json
@@ -36,7 +37,10 @@ class Command:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m da_toolkit.evaluate", add_help=False, allow_abbrev=False)
     parser.add_argument("run", type=Path, help="a run's folder, such as runs/adaptseg_gta/0")
+    parser.add_argument("--recipe", type=Path, help="the recipe's file, if it defines classes of its own")
     first, rest = parser.parse_known_args()
+    if first.recipe is not None:
+        load_recipe(first.recipe)
     result, recipe = read_run(first.run).result, load_recipe_of(first.run)
     command = tyro.cli(
         Command,

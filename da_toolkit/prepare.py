@@ -42,6 +42,9 @@ def main() -> int:
         verb.add_argument("--data-root", type=Path, help="folder that holds the data sets")
         verb.add_argument("--demo", action="store_true", help="use the street world instead")
     superpixels.add_argument("--cores", type=int, help="processes (default: all cores)")
+    show.add_argument(
+        "--recipe", dest="file", type=Path, help="the file of a run's recipe, if it defines classes of its own"
+    )
     show.add_argument("--folder", type=Path, help="where the pictures go (default: pictures, or the run's own)")
     options = parser.parse_args()
     if options.verb == "check":
@@ -49,6 +52,8 @@ def main() -> int:
     if options.verb == "superpixels":
         return make_superpixels(options.recipe, options.data_root, options.demo, options.cores)
     if options.verb == "show":
+        if options.file is not None:
+            load_recipe(options.file)
         return show_regions(options.recipe, options.data_root, options.demo, options.folder)
     return export_streets(options.folder, options.frames, tuple(options.size) if options.size else None)
 

@@ -106,7 +106,10 @@ class Recipe:
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Recipe":
-        """The recipe that `to_json` wrote. Raises `UserError` for anything else."""
+        """The recipe that `to_json` wrote; classes of a recipe file are known once that is loaded.
+
+        Raises `UserError` for anything else. Nothing that the tree names is run.
+        """
         try:
             recipe = _rebuilt(tree)
         except (KeyError, TypeError, AttributeError, ImportError, ValueError) as error:
@@ -133,18 +136,19 @@ def _rebuilt(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     module, _, name = value["class"].rpartition(".")
-    if not module.startswith("da_toolkit."):
+    if module.startswith(_OWN) and module not in sys.modules:
+        file = f"{module.removeprefix(_OWN)}.py"
+        raise UserError(f"{name} is a class of the recipe file {file}: name that file too, so that it is known.")
+    if not module.startswith(("da_toolkit.", _OWN)):
         raise ValueError(f"{value['class']} is not one of da_toolkit's settings classes")
     kind = getattr(importlib.import_module(module), name)
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise TypeError(f"{value['class']} is not a settings class")
-    settings = {key: _rebuilt(item) for key, item in value.items() if key != "class"}
-    for key in _PATHS & settings.keys():
-        settings[key] = None if settings[key] is None else Path(settings[key])
-    return kind(**settings)
+    return kind(**{key: _rebuilt(item) for key, item in value.items() if key != "class"})
 
 
-_PATHS = {"root", "table"}
+_OWN = "da_toolkit_recipe_"
+"""What the modules of recipe files are called, in front of the file's name."""
 
 
 def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -183,7 +187,7 @@ def find_recipe(name_or_path: str) -> Path:
 
 def load_recipe(path: Path) -> Recipe:
     """Run a recipe file and return its `recipe`. Raises `UserError` that names the file and the line."""
-    spec = importlib.util.spec_from_file_location(f"da_toolkit_recipe_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{_OWN}{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"The recipe {path} is not a Python file; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)

@@ -44,14 +44,17 @@ def main() -> None:
     )
     parser.add_argument("--family", default="*", help="with --list: only methods of this family")
     parser.add_argument("--demo", action="store_true", help="swap in the street world, a small network, few steps")
-    parser.add_argument("--rerun", metavar="RUN", help="instead of a recipe: repeat a run from its folder")
+    parser.add_argument("--rerun", metavar="RUN", help="repeat a run from its folder")
     parser.add_argument("--check", action="store_true", help="build everything, print the resolved recipe, stop")
     words = sys.argv[1:]
-    if "--rerun" in words:  # there is no recipe on the line then
+    if "--rerun" in words:
         place = words.index("--rerun")
         if place + 1 == len(words):
             raise UserError("--rerun needs the folder of a run, such as runs/adaptseg_gta/0.")
-        return rerun(Path(words[place + 1]), [*words[:place], *words[place + 2 :]])
+        rest = [*words[:place], *words[place + 2 :]]
+        if rest and not rest[0].startswith("-"):  # the run's recipe, which may define classes of its own
+            load_recipe(find_recipe(rest.pop(0)))
+        return rerun(Path(words[place + 1]), rest)
     first, rest = parser.parse_known_args(words)
     if first.list:
         return show_list(first.family)

@@ -109,3 +109,25 @@ def test_the_page_of_methods_is_the_registrys():
     for _, place in methods_page.CHECKS.values():
         file, test = place.split("::")
         assert f"def {test}(" in (Path(__file__).parent / "methods" / file).read_text()
+
+
+def test_the_accuracy_table_tells_what_each_way_of_choosing_would_have_picked():
+    def result(recipe, seed, looks):
+        evaluations = [
+            {"step": 250 * number, "scores": {"camvid10": {"miou": miou}}, "validators": {"entropy": entropy}}
+            for number, (miou, entropy) in enumerate(looks, 1)
+        ]
+        scores = {"camvid10": {"miou": looks[-1][0], "per_class": {"road": 50.0}}}
+        rest = {"method": recipe, "steps": 500, "seconds": 1.0, "peak_memory_mb": 1.0, "commit": "a" * 40 + "-dirty"}
+        return {"recipe": recipe, "seed": seed, "scores": scores, "evaluations": evaluations, "reported": None, **rest}
+
+    results = [
+        result("source_only", 0, [(30.0, 0.9), (20.0, 0.8)]),
+        result("adaptseg", 0, [(40.0, 0.5), (44.0, 0.7)]),
+        result("oracle", 0, [(50.0, 0.6), (60.0, 0.95)]),
+    ]
+    told = accuracy.table("camvid", results, "camvid10")
+    assert "commit aaaaaaaaaa-dirty" in told
+    assert "| last step | 3 | 41.3 | +0.0 |" in told
+    assert "| entropy | 3 | 44.7 | +3.3 | +0.50 (3) |" in told  # 30, 44, 60
+    assert "| oracle: uses target labels | 3 | 44.7 | +3.3 |" in told

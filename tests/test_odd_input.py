@@ -175,6 +175,16 @@ def test_any_run_folder_is_read_or_refused(tmp_path, finished, data):
             assert str(tmp_path) in str(error) or "protocol" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("recipe.json", load_recipe_of), ("environment.json", load_runtime), ("result.json", read_run)],
+)
+def test_json_nested_without_end_is_damage(name, read, tmp_path):
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        read(tmp_path)
+
+
 def test_links_that_go_in_circles_are_no_runs_and_no_endless_walk(tmp_path, finished):
     folder = tmp_path / "ein Lauf ü" / "0"
     folder.mkdir(parents=True)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
 from da_toolkit.regularizers import RPT
 from da_toolkit.report.runs import find_runs
 from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.run_folder import load_recipe_of
 from da_toolkit.training.session import Runtime, Session
 
 QUICK = ["--demo", "--workers", "0", "--tracking", "none", "--evaluation.images", "3", "--evaluation.validators", "2"]
@@ -313,7 +315,6 @@ OWN_METHOD = """
 from dataclasses import dataclass, replace
 
 from da_toolkit.methods.supervised import SourceOnly
-from da_toolkit.report.runs import find_runs
 from da_toolkit.recipe import find_recipe, load_recipe
 
 
@@ -333,6 +334,36 @@ def test_a_recipe_may_bring_its_own_method(tmp_path, monkeypatch):
     file = tmp_path / "own_method.py"
     file.write_text(OWN_METHOD)
     seen = []
-    monkeypatch.setattr(run, "check", lambda session: seen.append(session.recipe.method.strength))
-    call(monkeypatch, run, file, "--demo", "--check", "--method.strength", "0.7")
-    assert seen == [0.7]
+    monkeypatch.setattr(run, "check", seen.append)
+    call(monkeypatch, run, file, "--demo", "--check", "--method.strength", "0.7", "--runs", tmp_path)
+    (session,) = seen
+    assert session.recipe.method.strength == 0.7
+    session.prepare_folder()
+    monkeypatch.delitem(sys.modules, "da_toolkit_recipe_own_method")
+    with pytest.raises(UserError, match=r"recipe\.json: Mine is a class of the recipe file own_method\.py: name that"):
+        load_recipe_of(session.folder)
+    load_recipe(file)
+    assert load_recipe_of(session.folder).to_json() == session.recipe.to_json()
+
+
+def test_a_finished_run_without_checkpoints_is_not_offered_to_be_resumed(finished):
+    session, _ = finished
+    for file in session.checkpoints.files():
+        file.unlink()
+    for resume in (False, True):
+        session.runtime = dataclasses.replace(session.runtime, resume=resume)
+        with pytest.raises(UserError, match=r"already holds a finished run\. Pass --overwrite"):
+            session.prepare_folder()
+
+
+def test_an_unknown_score_is_never_the_best(tmp_path):
+    from torch import nn
+
+    from da_toolkit.training.scoring import Scoring
+
+    scoring = object.__new__(Scoring)
+    scoring.by, scoring.kept_best, scoring.main, scoring.folder = "entropy", None, True, tmp_path
+    scoring.trainer = SimpleNamespace(model=nn.Linear(1, 1))
+    for step, value in enumerate([float("nan"), 0.5, float("nan"), 0.4]):
+        scoring.keep_best(step, {"entropy": value})
+    assert scoring.kept_best == {"by": "entropy", "step": 1, "value": 0.5}

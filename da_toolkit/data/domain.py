@@ -50,9 +50,8 @@ class Domain(ABC):
     folder: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for name in ("root", "table"):
-            if isinstance(value := getattr(self, name, None), str):  # as people write paths
-                object.__setattr__(self, name, Path(value))
+        if isinstance(self.root, str):  # as people write paths
+            object.__setattr__(self, "root", Path(self.root))
         if len(self.size) != 2 or min(self.size) < 1:
             raise UserError(f"{type(self).__name__}: size is (height, width) in pixels, got {self.size}.")
         label_space(self.labels)

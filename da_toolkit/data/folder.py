@@ -30,6 +30,8 @@ class Folder(Domain):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.table, str):
+            object.__setattr__(self, "table", Path(self.table))
         self._classes()  # so that a wrong table is found when the recipe is built
 
     @property

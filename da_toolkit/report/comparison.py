@@ -61,21 +61,7 @@ class Comparison:
 
     def choosing(self) -> Grid | None:
         """Ways of choosing a step, averaged over runs; none if no run can be chosen from nor any validator judged."""
-        if not any(chooser.runs or chooser.final for chooser in self.choosers):
-            return None
-        heads = ("chosen by", "runs", "mIoU", "above last", "rank corr., final (n)", "rank corr., all (n)")
-        lines = [
-            (
-                chooser.name,
-                str(chooser.runs),
-                number(chooser.miou),
-                number(chooser.above_last, "{:+z.1f}"),
-                _correlation(chooser.correlation_final, chooser.final),
-                _correlation(chooser.correlation_all, chooser.all),
-            )
-            for chooser in self.choosers
-        ]
-        return Grid(heads, tuple(lines), f"{self.protocol}: choosing without target labels")
+        return choosing_grid(self.choosers, f"{self.protocol}: choosing without target labels")
 
     def choices(self) -> Grid | None:
         """What each way of choosing picks in each run, as "mIoU @ step"; none if no run can be chosen from."""
@@ -90,6 +76,25 @@ class Comparison:
                     ]
                     lines.append((f"{row.recipe}, seed {run.result['seed']}", *cells))
         return Grid(("run", *ways), tuple(lines), f"{self.protocol}: mIoU @ step of each choice") if lines else None
+
+
+def choosing_grid(ways: Sequence[Chooser], title: str) -> Grid | None:
+    """One line a way of choosing; none if no run can be chosen from nor any validator judged."""
+    if not any(way.runs or way.final for way in ways):
+        return None
+    heads = ("chosen by", "runs", "mIoU", "above last", "rank corr., final (n)", "rank corr., all (n)")
+    lines = [
+        (
+            way.name,
+            str(way.runs),
+            number(way.miou),
+            number(way.above_last, "{:+z.1f}"),
+            _correlation(way.correlation_final, way.final),
+            _correlation(way.correlation_all, way.all),
+        )
+        for way in ways
+    ]
+    return Grid(heads, tuple(lines), title)
 
 
 def _correlation(value: float | None, count: int) -> str:

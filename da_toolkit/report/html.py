@@ -12,6 +12,7 @@ from da_toolkit.report.page_assets import SCRIPT, STYLE
 from da_toolkit.report.pictures import Album, collect
 from da_toolkit.report.runs import Run
 from da_toolkit.report.table import ORACLE, classes_of
+from da_toolkit.training.provenance import short_commit
 
 # The browser itself then refuses every request.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -195,10 +196,6 @@ def _run_grid(runs: dict[str, Run]) -> Grid:
     lines = []
     for label, run in runs.items():
         known = {key: str(run.result.get(key) or UNKNOWN) for key in heads}
-        known |= {"run": label, "folder": str(run.folder), "commit": _commit(known["commit"])}
+        known |= {"run": label, "folder": str(run.folder), "commit": short_commit(known["commit"])}
         lines.append(tuple(known[head] for head in heads))
     return Grid(heads, tuple(lines))
-
-
-def _commit(commit: str) -> str:
-    return commit[:10] + ("-dirty" if commit.endswith("-dirty") else "")

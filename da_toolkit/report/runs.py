@@ -154,7 +154,7 @@ def read_run(folder: Path) -> Run:
             f"{file} cannot be read ({error.strerror}): {folder} is not the folder of a finished run, such as "
             "runs/adaptseg_gta/0."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(file, error) from error
     if not isinstance(result, dict):
         raise _damaged(file, "it holds no object")

@@ -14,6 +14,9 @@ from torch import nn
 from da_toolkit.errors import UserError
 from da_toolkit.training.provenance import write_whole
 
+FORMAT = 2
+"""Counts the changes to what a checkpoint holds."""
+
 
 class Checkpoints:
     """The last `keep` checkpoints of a run, `step_STEP-CHECKSUM.pt` in a folder; the newest one that is whole counts.
@@ -37,7 +40,7 @@ class Checkpoints:
         temporary = self.folder / "unfinished.tmp"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            digest = _write(temporary, state)
+            digest = _write(temporary, {"format": FORMAT, **state})
             file = self.folder / f"step_{step:08d}-{digest}.pt"
             for earlier in self.folder.glob(f"step_{step:08d}-*.pt"):
                 earlier.unlink()  # the same step comes again after a fall back
@@ -52,7 +55,8 @@ class Checkpoints:
     def load(self, device: torch.device) -> dict[str, Any]:
         """The newest state that is whole; damaged ones are set aside as `.damaged` with a warning.
 
-        Read with `weights_only`, so that a checkpoint cannot run code. Raises `UserError` if none is whole.
+        Read with `weights_only`, so that a checkpoint cannot run code. Raises `UserError` if none is whole, or it is
+        another version's.
         """
         files, damage = self.files(), ""
         for file in files:
@@ -64,6 +68,11 @@ class Checkpoints:
                 print(f"warning: {damage}; it is set aside, and the one before it is tried.", file=sys.stderr)
                 file.replace(file.with_suffix(".damaged"))  # or it would count as one of the last
                 continue
+            if state.get("format") != FORMAT:
+                raise UserError(
+                    f"The checkpoint {file} was written by another version of da_toolkit. Go on with that one (the "
+                    "commit stands in the run's environment.json), or start anew with --overwrite."
+                )
             return state
         if not files:
             raise UserError(f"There is no checkpoint in {self.folder}. Start the run without --resume.")

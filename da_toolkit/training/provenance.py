@@ -53,7 +53,7 @@ def environment(device: "torch.device") -> dict[str, Any]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The checkout's commit, with "-dirty" where tracked files differ from it, but for .json: results are no code.
+    """The checkout's commit, with "-dirty" where tracked files other than `benchmarks/results` differ from it.
 
     None outside a checkout, without git, and for a folder the checkout does not track, such as a virtual
     environment inside somebody's project.
@@ -61,10 +61,17 @@ def git_commit(folder: Path) -> str | None:
     try:
         _git(folder, "ls-files", "--error-unmatch", ".")
         head = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)*.json")
+        places = ":/", ":(top,exclude)benchmarks/results"
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *places)
         return head + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def short_commit(commit: object) -> str:
+    """For tables: ten digits of what `git_commit` found, and whether files differed."""
+    text = str(commit)
+    return text[:10] + ("-dirty" if text.endswith("-dirty") else "")
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -44,9 +44,11 @@ def _known(run: Path, name: str, build: Callable[[Any], T]) -> T:
         raise UserError(
             f"{file} cannot be read ({error.strerror}): {run} is not the folder of a run, such as runs/adaptseg_gta/0."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged ({error}). Run the recipe again.") from error
     try:
         return build(contents)
-    except (UserError, TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
         raise UserError(f"{file} holds what this version does not know ({error}).") from error

@@ -1,5 +1,6 @@
 """What a run scores while it trains: evaluations with their label-free scores, the best weights, pictures."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -100,9 +101,10 @@ class Scoring:
 
     def keep_best(self, step: int, found: dict[str, float]) -> None:
         """Keep the weights if they are the best so far by the run's choice; the first of equals."""
-        if self.by not in found or (self.kept_best is not None and found[self.by] <= self.kept_best["value"]):
+        value = found.get(self.by, math.nan)
+        if math.isnan(value) or (self.kept_best is not None and value <= self.kept_best["value"]):
             return
-        self.kept_best = {"by": self.by, "step": step, "value": found[self.by]}
+        self.kept_best = {"by": self.by, "step": step, "value": value}
         if self.main:
             save_weights(self.folder / "best.safetensors", self.trainer.model)
 

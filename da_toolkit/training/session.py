@@ -51,7 +51,7 @@ class Runtime:
     """Steps between checkpoints."""
     keep: int = 2
     """Checkpoints that are kept: the last ones."""
-    best: Choice = "soft_neighbourhood_density"
+    best: Choice = "entropy"
     """By which score of its evaluations a run keeps its best weights in `best.safetensors`: a validator, which needs no
     target labels; "target_labels", an oracle's choice; or "none"."""
     bad_files: float = 0.01
@@ -135,14 +135,14 @@ class Session:
             shutil.rmtree(self.folder)
         finished = (self.folder / "result.json").exists()
         resumes = bool(self.checkpoints.files()) and (runtime.resume or not finished)
-        if runtime.resume and not resumes:
+        if runtime.resume and not resumes and not finished:
             raise UserError(
                 f"--resume: there is no checkpoint in {self.checkpoints.folder}. Start the run without --resume."
             )
         if finished and not resumes:
             changed = differences(settings, self.recipe)
             what = f"finished run of other settings ({changed})" if changed else "finished run"
-            complete = "" if changed else "--resume to complete it, "
+            complete = "" if changed or not self.checkpoints.files() else "--resume to complete it, "
             raise UserError(
                 f"The folder {self.folder} already holds a {what}. Pass {complete}--overwrite to delete it and start "
                 "anew, or another --runs or --seed."

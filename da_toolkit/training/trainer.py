@@ -1,5 +1,6 @@
 """The one trainer: loop, devices, precision, optimisers, checkpoints. It never asks which method it runs."""
 
+import dataclasses
 import os
 import sys
 import time
@@ -415,6 +416,7 @@ class Trainer:
             "skipped": self.skipped,
             "meter": self.meter.state(),
             "decided": self.decided,
+            "region_index": dataclasses.asdict(self.region_index) if self.region_index is not None else None,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.fabric.device) if on_gpu else None,
         }
@@ -435,6 +437,8 @@ class Trainer:
         self.skipped = state["skipped"]
         self.meter.load_state(state["meter"])
         self.decided.copy_(state["decided"])
+        if state["region_index"] is not None:  # of the images that frozen knowledge was made on, not of today's
+            self.region_index = RegionIndex(**state["region_index"])
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"] is not None and self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.fabric.device)

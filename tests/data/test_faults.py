@@ -106,7 +106,7 @@ def test_a_run_counts_bad_files_once_and_stops_when_there_are_too_many(files, tr
         run.fit(lambda *_: None)
 
 
-@pytest.mark.parametrize("where", ["training", "pass over the target"])
+@pytest.mark.parametrize("where", ["training", "pass over the target", "training after a resumption"])
 def test_a_file_replaced_during_the_run_is_noticed_where_knowledge_of_it_is_frozen(files, trainer, where):
     from da_toolkit.regularizers import RPT
     from da_toolkit.regularizers.rpt.superpixels import Superpixels
@@ -117,7 +117,12 @@ def test_a_file_replaced_during_the_run_is_noticed_where_knowledge_of_it_is_froz
     run.warn = told.append
     streams = run.streams()
     Image.fromarray(255 - data.image(3)).save(data.pairs[3].image)
-    if where == "training":
+    if where == "training after a resumption":
+        state, run = run.state(), trainer(data, method, bad_files=0.5)
+        run.load_state(state)
+        run.warn = told.append
+        streams = run.streams()
+    if where != "pass over the target":
         for _ in range(4):
             run.step(*streams)
     else:

@@ -47,6 +47,15 @@ def test_without_a_whole_one_the_remedy_is_said(kept, tmp_path):
         Checkpoints(tmp_path / "nowhere").load(CPU)
 
 
+def test_one_of_another_version_is_refused_and_kept(kept, monkeypatch):
+    monkeypatch.setattr("da_toolkit.training.checkpoint.FORMAT", 1)
+    kept.save(101, {"done": 101})
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"step_00000101-.* was written by another version.*--overwrite"):
+        kept.load(CPU)
+    assert len(kept.files()) == 2
+
+
 def test_the_same_step_again_replaces_its_file(kept):
     kept.save(100, {"done": 100, "second": True})
     assert kept.load(CPU)["second"] and len(kept.files()) == 2

@@ -12,7 +12,7 @@ import torch
 
 import da_toolkit
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import environment, git_commit, peak_memory_mb, write_json
+from da_toolkit.training.provenance import environment, git_commit, peak_memory_mb, short_commit, write_json
 
 
 def _git(folder: Path, *words: str) -> str:
@@ -49,6 +49,19 @@ def test_commit_says_when_files_differ(checkout: Path) -> None:
     assert git_commit(checkout) == head
     (checkout / "code.py").write_text("2\n")
     assert git_commit(checkout) == f"{head}-dirty"
+
+
+def test_results_are_no_change_but_label_tables_are(checkout: Path) -> None:
+    for name in ("benchmarks/results/accuracy.json", "own/table.json"):
+        (checkout / name).parent.mkdir(parents=True)
+        (checkout / name).write_text("1")
+    _git(checkout, "add", ".")
+    _git(checkout, "commit", "-q", "--no-verify", "-m", "second")
+    head = _git(checkout, "rev-parse", "HEAD")
+    (checkout / "benchmarks/results/accuracy.json").write_text("2")
+    assert git_commit(checkout) == head and short_commit(head) == head[:10]
+    (checkout / "own/table.json").write_text("2")
+    assert git_commit(checkout) == f"{head}-dirty" and short_commit(f"{head}-dirty") == f"{head[:10]}-dirty"
 
 
 def test_no_commit_outside_a_checkout_or_in_an_untracked_folder(checkout: Path, tmp_path: Path) -> None:
