@@ -14,10 +14,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from accuracy import keep
+
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.prepare import export_streets
-from da_toolkit.recipe import Recipe, load_recipe, recipe_files
-from da_toolkit.training.provenance import write_json
+from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
+from da_toolkit.training.provenance import short_commit
 from da_toolkit.training.session import Runtime, Session
 
 RESULTS = Path(__file__).parent / "results" / "official_layouts.json"
@@ -40,24 +42,29 @@ def reduced(recipe: Recipe) -> Recipe:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=24, help="training frames of each domain (default 24)")
+    parser.add_argument("--recipes", nargs="+", help="by default all; rows of others stay as they are")
     options = parser.parse_args()
-    results = []
+    wanted = options.recipes or [name for name in recipe_files() if name.endswith(("_gta", "_synthia"))]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         export_streets(root / "data", options.frames, (128, 256))
-        for name in [name for name in recipe_files() if name.endswith(("_gta", "_synthia"))]:
+        for name in wanted:
             runtime = Runtime(data_root=root / "data", runs=root / "runs", tracking="none", workers=1)
-            session = Session(name, reduced(load_recipe(recipe_files()[name])), runtime)
+            session = Session(name, reduced(load_recipe(find_recipe(name))), runtime)
             result = session.run()
             logged = [json.loads(line) for line in (session.folder / "metrics.jsonl").read_text().splitlines()]
-            results.append({**result, "losses": logged[-2], "data": "streets in the official layouts"})
-            write_json(RESULTS, results)
+            row = {**result, "losses": logged[-2], "data": "streets in the official layouts"}
+            results = keep(RESULTS, row, ("recipe",))
     print(table(results))
 
 
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown: what ran, its last losses, and its speed."""
-    lines = ["| recipe | steps | scored under | last losses | images/s |", "| --- | ---: | --- | --- | ---: |"]
+    commits = sorted({short_commit(result["commit"]) for result in results})
+    told = f"{len(results)} recipes; commits {', '.join(commits)}."
+    results = sorted(results, key=lambda result: result["recipe"])
+    heads = "| recipe | steps | scored under | last losses | images/s |"
+    lines = [told, "", heads, "| --- | ---: | --- | --- | ---: |"]
     for result in results:
         losses = {
             key: value for key, value in result["losses"].items() if key not in ("step", "time", "images_per_second")

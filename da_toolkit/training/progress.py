@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TextIO
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -58,7 +58,7 @@ def _shown(losses: dict[str, float]) -> str:
 class Lines:
     """Writes lines; when their reader has gone (of `run ... | tee`, tee was stopped), says so and goes on without."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: IO[str]) -> None:
         self.file = file
 
     def __call__(self, text: str) -> None:
