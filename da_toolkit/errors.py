@@ -17,12 +17,16 @@ class UserError(Exception):
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
-    """The error for a name nobody registered: lists the valid ones and the nearest match."""
+    """The error for a name nobody registered: the nearest match and the valid ones, of many only the nearest ten."""
     names = sorted(valid)
     lowered = {candidate.lower(): candidate for candidate in names}
     nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
     hint = f" Did you mean {lowered[nearest[0]]!r}?" if nearest else ""
-    return UserError(f"Unknown {kind} {name!r}.{hint} Valid names: {', '.join(names) or 'none'}.")
+    told = f"Valid names: {', '.join(names) or 'none'}."
+    if len(names) > 100:
+        near = difflib.get_close_matches(name.lower(), lowered, n=10, cutoff=0)
+        told = f"Among {len(names)} valid names: {', '.join(lowered[found] for found in near)}."
+    return UserError(f"Unknown {kind} {name!r}.{hint} {told}")
 
 
 def exits_cleanly(main: Callable[[], int | None]) -> None:

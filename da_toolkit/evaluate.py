@@ -36,9 +36,13 @@ class Command:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m da_toolkit.evaluate", add_help=False, allow_abbrev=False)
-    parser.add_argument("run", type=Path, help="a run's folder, such as runs/adaptseg_gta/0")
+    parser.add_argument("run", type=Path, nargs="?", help="a run's folder, such as runs/adaptseg_gta/0")
     parser.add_argument("--recipe", type=Path, help="the recipe's file, if it defines classes of its own")
     first, rest = parser.parse_known_args()
+    if first.run is None:
+        parser.print_help()
+        print("\nWith a run, --help shows every setting of the evaluation that can be overridden.")
+        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
     if first.recipe is not None:
         load_recipe(first.recipe)
     result, recipe = read_run(first.run).result, load_recipe_of(first.run)
@@ -59,7 +63,9 @@ def main() -> None:
         for table in terminal_tables(rows, f"{first.run}, {command.split}, {protocol}"):
             Console().print(table)
     settings = {"split": command.split, "weights": weights, **dataclasses.asdict(command.evaluation)}
-    write_json(first.run / f"evaluation_{command.split}.json", {"settings": settings, "scores": scores})
+    file = first.run / f"evaluation_{command.split}.json"
+    write_json(file, {"settings": settings, "scores": scores})
+    print(f"written: {file} (compare shows the run's own scores)")
 
 
 if __name__ == "__main__":

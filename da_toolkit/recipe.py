@@ -1,11 +1,13 @@
 """A recipe: one frozen object that says everything a run does. What you read is what runs."""
 
 import dataclasses
+import hashlib
 import importlib
 import importlib.util
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +84,13 @@ class Recipe:
     reported: Reported | None = None
 
     def __post_init__(self) -> None:
+        kinds = {"source": Domain, "target": Domain, "model": ModelSettings, "method": Method}
+        for name, kind in kinds.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise UserError(
+                    f"{name} must be the settings of one, such as {_EXAMPLES[name]}; got {value!r}"
+                    + (", the class itself: add brackets." if isinstance(value, type) else ".")
+                )
         for name in ("batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -119,10 +128,15 @@ class Recipe:
         return recipe
 
 
+_EXAMPLES = {"source": "GTA5()", "target": "Cityscapes()", "model": "DeepLabV2()", "method": "Adversarial()"}
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"class": f"{type(value).__module__}.{type(value).__name__}", **fields}
+        module = type(value).__module__
+        code = {"code": _digest(module)} if module.startswith(_OWN) else {}
+        return {"class": f"{module}.{type(value).__name__}", **code, **fields}
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -144,7 +158,15 @@ def _rebuilt(value: Any) -> Any:
     kind = getattr(importlib.import_module(module), name)
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise TypeError(f"{value['class']} is not a settings class")
-    return kind(**{key: _rebuilt(item) for key, item in value.items() if key != "class"})
+    if module.startswith(_OWN) and value.get("code") != _digest(module):
+        told = f"{module.removeprefix(_OWN)}.py has changed since this run; {name} may mean something else now."
+        warnings.warn(told, stacklevel=2)
+    return kind(**{key: _rebuilt(item) for key, item in value.items() if key not in ("class", "code")})
+
+
+def _digest(module: str) -> str:
+    """A hash of a recipe file, so that a run knows when the code of its own classes changes."""
+    return hashlib.sha256(Path(str(sys.modules[module].__file__)).read_bytes()).hexdigest()[:16]
 
 
 _OWN = "da_toolkit_recipe_"

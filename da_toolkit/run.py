@@ -62,6 +62,8 @@ def main() -> None:
         parser.print_help()
         print("\nWithout a recipe there is nothing to run; --list shows them.", file=sys.stderr)
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    if rest and words.index(rest[0]) < words.index(first.recipe):
+        raise UserError(f"The recipe comes first: python -m da_toolkit.run RECIPE {rest[0]} ...")
     if first.recipe.startswith("-"):
         raise UserError(f"The recipe comes first: python -m da_toolkit.run RECIPE {first.recipe} ...")
     path = find_recipe(first.recipe)

@@ -4,7 +4,12 @@ import sys
 
 import pytest
 
-from da_toolkit.errors import UserError, exits_cleanly
+from da_toolkit.errors import UserError, exits_cleanly, unknown_name
+
+
+def test_of_very_many_names_the_nearest_are_listed():
+    told = str(unknown_name("backbone", "resnet999", [f"resnet{number}" for number in range(300, 900)]))
+    assert "Did you mean 'resnet899'? Among 600 valid names: resnet899" in told and told.count("resnet") == 12
 
 
 def interrupted():
@@ -27,7 +32,7 @@ def test_a_command_ends_with_its_code_and_one_paragraph_at_most(main, code, told
 
 LINES = """
 import os, sys
-from da_toolkit.errors import UserError, exits_cleanly
+from da_toolkit.errors import UserError, exits_cleanly, unknown_name
 
 def main():
     print("first", flush=True)

@@ -12,7 +12,8 @@ import pytest
 
 from da_toolkit import evaluate, prepare, run
 from da_toolkit.errors import UserError
-from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
+from da_toolkit.methods import SourceOnly
+from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
 from da_toolkit.regularizers import RPT
 from da_toolkit.report.runs import find_runs
 from da_toolkit.training.checkpoint import Checkpoints
@@ -367,3 +368,48 @@ def test_an_unknown_score_is_never_the_best(tmp_path):
     for step, value in enumerate([float("nan"), 0.5, float("nan"), 0.4]):
         scoring.keep_best(step, {"entropy": value})
     assert scoring.kept_best == {"by": "entropy", "step": 1, "value": 0.5}
+
+
+def test_a_changed_recipe_file_of_own_classes_is_noticed(tmp_path, monkeypatch):
+    file = tmp_path / "own_method.py"
+    file.write_text(OWN_METHOD)
+    before = load_recipe(file).to_json()
+    session = Session("own", Recipe.from_json(before), Runtime(runs=tmp_path))
+    session.prepare_folder()
+    file.write_text(OWN_METHOD + "# another loss\n")
+    session.recipe = load_recipe(file)
+    with pytest.raises(UserError, match=r"method\.code: [0-9a-f]{16} -> [0-9a-f]{16}"):
+        session.checkpoints.save(1, {})
+        session.prepare_folder()
+    with pytest.warns(UserWarning, match=r"own_method\.py has changed since this run; Mine may mean"):
+        assert load_recipe_of(session.folder).method.strength == 0.5
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (SourceOnly, "method must be .* such as Adversarial.*add brackets"),
+        ("adaptseg", "method must be .* got 'adaptseg'"),
+    ],
+)
+def test_a_method_that_is_none_is_refused_by_the_recipe(method, told):
+    with pytest.raises(UserError, match=told):
+        dataclasses.replace(load_recipe(find_recipe("source_only_gta")), method=method)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--data-root", "/data", "adaptseg_gta"], "The recipe comes first: .* RECIPE --data-root"),
+        (["adaptseg_gta", "--demo", "--check", "--seed", "-1"], "--seed must be at least 0"),
+    ],
+)
+def test_more_mistakes_on_the_command_line(words, told, monkeypatch):
+    with pytest.raises(UserError, match=told):
+        call(monkeypatch, run, *words)
+
+
+def test_evaluate_without_a_run_shows_help(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, evaluate, "--help")
+    assert ended.value.code == 0 and "--recipe" in capsys.readouterr().out

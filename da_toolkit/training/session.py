@@ -67,6 +67,7 @@ class Runtime:
 
     def __post_init__(self) -> None:
         for name, least in (
+            ("seed", 0),
             ("devices", 1),
             ("workers", 0),
             ("log_every", 1),

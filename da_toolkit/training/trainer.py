@@ -451,6 +451,8 @@ def _merged(parts: Iterable[dict[str, T]]) -> dict[str, T]:
     """One dictionary of all terms' losses, numbers or figures. Raises ValueError if two share a name."""
     merged: dict[str, T] = {}
     for named in parts:
+        if not isinstance(named, dict):
+            raise UserError(f"A term's losses, numbers or figures must be a dictionary, name -> value; got {named!r}.")
         if shared := merged.keys() & named.keys():
             raise ValueError(f"two terms both name something {', '.join(sorted(shared))}")
         merged |= named
