@@ -6,6 +6,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from typing import IO
 
 EXIT_USER_ERROR = 2
 
@@ -40,9 +41,14 @@ def exits_cleanly(main: Callable[[], int | None]) -> None:
     except BrokenPipeError:
         if not _reader_has_gone():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        discard(sys.stdout)  # Python flushes once more at its end
         code = 128 + signal.SIGPIPE
     raise SystemExit(code) from None
+
+
+def discard(file: IO[str]) -> None:
+    """Let everything that is written to an open file from now on go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _code_of(main: Callable[[], int | None]) -> int | str:

@@ -32,7 +32,7 @@ def test_a_command_ends_with_its_code_and_one_paragraph_at_most(main, code, told
 
 LINES = """
 import os, sys
-from da_toolkit.errors import UserError, exits_cleanly, unknown_name
+from da_toolkit.errors import UserError, exits_cleanly
 
 def main():
     print("first", flush=True)

@@ -1,6 +1,5 @@
 """What the person at the terminal sees: a live bar, or plain lines where output goes to a file."""
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +8,8 @@ from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from da_toolkit.errors import discard
 
 
 class TrainingProgress:
@@ -66,7 +67,7 @@ class Lines:
             print(text, file=self.file, flush=True)
         except BrokenPipeError:
             print("warning: nobody reads this run's output any more; it goes on.", file=sys.stderr, flush=True)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+            discard(self.file)
 
 
 class PlainProgress(TrainingProgress):
