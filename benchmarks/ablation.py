@@ -28,9 +28,8 @@ from rich.progress import track
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError, exits_cleanly
-from da_toolkit.methods.supervised import weights_of
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe
-from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_pixels
+from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.health import Health
@@ -152,9 +151,8 @@ def true_labels(trainer: Trainer) -> Iterator[None]:
 
     def corrected(term: RPTTerm, table: RegionTable) -> None:
         freeze(term, table)
-        for name, labels in term.labels.items():
+        for labels in term.labels.values():
             labels[:-1] = torch.where(labels[:-1] != IGNORE, right, IGNORE)
-            term.weights[name] = weights_of(selected_pixels(table, labels), term.context.class_balance)
 
     RPTTerm._freeze = corrected
     try:

@@ -2,6 +2,7 @@
 
 from da_toolkit.methods.adversarial import Adversarial, FeatureSpace, OutputSpace
 from da_toolkit.methods.class_adversarial import ClassWise
+from da_toolkit.methods.class_colours import ClassColours
 from da_toolkit.methods.entropy import Entropy, MaxSquares, SelfInformation
 from da_toolkit.methods.feature_distance import FeatureDistance
 from da_toolkit.methods.input_space import FourierTransfer, LabTransfer
@@ -16,6 +17,7 @@ from da_toolkit.methods.thresholds import ClassBalanced, InstanceAdaptive
 __all__ = [
     "Adversarial",
     "ClassBalanced",
+    "ClassColours",
     "ClassMix",
     "ClassWise",
     "Entropy",

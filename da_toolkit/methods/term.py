@@ -113,8 +113,8 @@ class Method:
     regularizers: tuple[Regularizer, ...] = ()
     """Terms that join this method's own."""
     class_balance: float = 0.0
-    """Weights (class frequency)^-class_balance in the cross-entropy of true labels, and of RPT's frozen ones: 0 = none,
-    0.5 = inverse square root. Self-training has none, as published: a teacher would confirm rare classes ever more."""
+    """Weights (class frequency)^-class_balance in the cross-entropy of true labels: 0 = none, 0.5 = inverse square
+    root. Labels that a network makes itself have none: it would confirm rare classes ever more."""
 
     @property
     def own_reads(self) -> Reads:

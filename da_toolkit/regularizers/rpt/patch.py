@@ -38,21 +38,20 @@ class Patch:
             return selected_labels(table.dominant(), table.score("vote_share"), -1.0)
         return selected_labels(table.dominant(), table.score(self.selection), self.threshold, self.share)
 
-    def loss(self, log_probabilities: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
+    def loss(self, log_probabilities: Tensor, label: Tensor) -> Tensor:
         """Mean over the selected pixels of -log P[y, j]; see `region_loss`."""
         if self.selection == "pixel":
             chosen = log_probabilities.detach().gather(1, label.where(label != IGNORE, 0)[:, None])[:, 0].exp()
             label = label.where(chosen > self.threshold, IGNORE)
-        return region_loss(log_probabilities, label, weights)
+        return region_loss(log_probabilities, label)
 
 
-def region_loss(log_probabilities: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
+def region_loss(log_probabilities: Tensor, label: Tensor) -> Tensor:
     """Mean of -log P[label] over pixels whose label is not 255; 0 without any.
 
     Args:
         log_probabilities: [B,C,H,W].
         label: int64 [B,H,W].
-        weights: [C], what a pixel of each class counts in the mean; by default all count the same.
     """
-    total = F.nll_loss(log_probabilities, label, weights, ignore_index=IGNORE, reduction="sum")
-    return total / labelled_mass(label, weights)
+    total = F.nll_loss(log_probabilities, label, ignore_index=IGNORE, reduction="sum")
+    return total / labelled_mass(label)

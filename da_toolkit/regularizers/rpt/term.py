@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.methods.supervised import weights_of
 from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.regularizers.rpt.cluster import (
@@ -34,7 +33,7 @@ from da_toolkit.regularizers.rpt.logic import (
     train_logic,
 )
 from da_toolkit.regularizers.rpt.patch import Patch, region_loss
-from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_pixels, selected_share
+from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_share
 from da_toolkit.regularizers.rpt.superpixels import Superpixels, cache_folder
 from da_toolkit.report.figures import prediction_grid
 from da_toolkit.training.parallel import broadcast_state, from_main
@@ -105,7 +104,6 @@ class RPTTerm(Term):
         self.rows: RegionRows | None = None
         self.assignment: Tensor | None = None
         self.labels: dict[str, Tensor] = {}
-        self.weights: dict[str, Tensor] = {}
 
     def begin_stage(self, stage: StageContext) -> None:
         if stage.stage.round == 0:
@@ -134,7 +132,6 @@ class RPTTerm(Term):
             self.labels["cluster"] = self.settings.cluster.labels(table, self.assignment)
         for name, labels in self.labels.items():
             self.reported[f"rpt_{name}_share"] = selected_share(table, labels)
-            self.weights[name] = weights_of(selected_pixels(table, labels), self.context.class_balance)
 
     def numbers(self) -> dict[str, float]:
         """Shares of target pixels in selected regions, and the logic's quality on held-out source columns."""
@@ -180,14 +177,10 @@ class RPTTerm(Term):
             rows = self.rows.of(view.batch.index, view.regions)
             if "patch" in self.labels:
                 label = self.labels["patch"][rows].long()
-                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(
-                    view.log_probabilities(), label, self.weights["patch"]
-                )
+                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(view.log_probabilities(), label)
             if "cluster" in self.labels:
                 label = self.labels["cluster"][rows].long()
-                losses["rpt_cluster"] = settings.cluster.weight * region_loss(
-                    view.log_probabilities(), label, self.weights["cluster"]
-                )
+                losses["rpt_cluster"] = settings.cluster.weight * region_loss(view.log_probabilities(), label)
         if self.logic_trained:
             loss, _ = logic_loss(settings.logic, self.logic, view.probabilities())
             losses["rpt_logic"] = settings.logic.weight * loss
@@ -251,7 +244,6 @@ class RPTTerm(Term):
     def get_extra_state(self) -> dict[str, Any]:
         return {
             "labels": self.labels,
-            "weights": self.weights,
             "counts": self.rows.counts if self.rows else None,
             "assignment": self.assignment,
             "logic_trained": self.logic_trained,
@@ -259,7 +251,7 @@ class RPTTerm(Term):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.labels, self.weights = state["labels"], state["weights"]
+        self.labels = state["labels"]
         if state["counts"] is not None:
             self.rows = RegionRows(state["counts"], next(iter(self.labels.values())).device)
         self.assignment, self.reported = state["assignment"], state["reported"]
