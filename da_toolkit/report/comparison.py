@@ -145,6 +145,11 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
     for name, group in groups.items():
         if differing := differing_settings(group):
             notes.append(f"{name}: its seeds differ in settings, so its spread is not of seeds alone: {differing}.")
+    for what, of in (("training steps", _steps), ("validation images", _images)):
+        found = {name: {value for run in group if (value := of(run)) is not None} for name, group in groups.items()}
+        if len(set().union(*found.values())) > 1:
+            told = [f"{' or '.join(map(str, sorted(values)))} ({name})" for name, values in found.items() if values]
+            notes.append(f"Rows differ in {what}, so their scores do not compare like with like: {_few(told)}.")
     baseline, why = _baseline(rows, groups, wanted)
     differences, reasons = paired_differences(groups, baseline, protocol) if baseline else ({}, [])
     if differences:
@@ -155,8 +160,8 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
             "is the same for both recipes and for all their seeds, seeds are matched by number, and mIoU is taken anew "
             "from the summed confusion matrices."
         )
-    found = choosers([run.evaluations for run in scored], protocol)
-    if len(found) > 2 or any(chooser.runs for chooser in found):
+    ways = choosers([run.evaluations for run in scored], protocol)
+    if len(ways) > 2 or any(way.runs for way in ways):
         notes.append(
             "Choosing: of runs with at least two evaluations, the step at which a validator is highest (the earlier of "
             f'equals). "{ORACLE_CHOICE}" takes the highest mIoU, which nobody can do without labels. Rank correlation '
@@ -169,9 +174,17 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
         tuple(rows),
         baseline,
         differences,
-        tuple(found),
+        tuple(ways),
         (*notes, *([why] if why else []), *reasons),
     )
+
+
+def _steps(run: Run) -> int | None:
+    return run.result.get("steps")
+
+
+def _images(run: Run) -> int | None:
+    return len(run.confusions.keys) if run.confusions is not None else None
 
 
 def _few(names: Sequence[str], most: int = 5) -> str:

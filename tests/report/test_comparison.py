@@ -84,6 +84,15 @@ def test_seeds_with_other_settings_are_told(make_run) -> None:
     assert found.notes[0].startswith("a: its seeds differ in settings") and found.notes[0].endswith(": optimizer.")
 
 
+def test_rows_of_other_budgets_or_images_are_told(make_run, random_counts) -> None:
+    counts = random_counts(0)
+    (alike,) = compare([make_run("a", counts=counts), make_run("b", counts=counts)])
+    assert not any("Rows differ" in note for note in alike.notes)
+    (found,) = compare([make_run("c", counts=counts), make_run("d", counts=counts[:7], steps=400)])
+    assert found.notes[0].endswith("like with like: 100 (c); 400 (d).") and "training steps" in found.notes[0]
+    assert found.notes[1].endswith("like with like: 12 (c); 7 (d).") and "validation images" in found.notes[1]
+
+
 @pytest.mark.parametrize("format", sorted(DOCUMENTS))
 def test_every_format_holds_the_scores_and_never_mixes_in_the_papers_number(runs, format) -> None:
     found = compare(runs)
