@@ -47,9 +47,15 @@ def environment(device: "torch.device") -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "device": f"{device.type} ({name})",
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).name, *map(_portable, sys.argv[1:])]),
         "commit": git_commit(Path(__file__).parent.parent),
     }
+
+
+def _portable(argument: str) -> str:
+    """An absolute path, also behind "--option=", by its last part: results are shared, a machine's folders are not."""
+    option, equals, value = argument.rpartition("=")
+    return f"{option}{equals}.../{Path(value).name}" if Path(value).is_absolute() else argument
 
 
 def git_commit(folder: Path) -> str | None:

@@ -32,6 +32,14 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+def test_the_command_tells_no_folder_of_the_machine(monkeypatch) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["/x/run.py", "fda_gta", "--data-root", "/a/b", "--runs=/c/d", "--seed", "1", "e/f"]
+    )
+    told = environment(torch.device("cpu"))["command"]
+    assert told == "run.py fda_gta --data-root .../b --runs=.../d --seed 1 e/f"
+
+
 def test_environment_is_json_with_the_versions_that_matter() -> None:
     found = json.loads(json.dumps(environment(torch.device("cpu"))))
     assert found["versions"]["da_toolkit"] == da_toolkit.__version__
