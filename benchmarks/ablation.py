@@ -23,7 +23,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from accuracy import keep, run_one
+from accuracy import run_one
+from records import keep
 from rich.progress import track
 
 from da_toolkit.data.labels import IGNORE

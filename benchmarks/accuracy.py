@@ -10,13 +10,13 @@ also looked at four times on its way, which changes nothing that is trained and 
 
 import argparse
 import dataclasses
-import fcntl
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engines import ENGINES, run_all
+from records import keep
 
 from da_toolkit.demo import demo_version
 from da_toolkit.errors import UserError, exits_cleanly, unknown_name
@@ -28,14 +28,14 @@ from da_toolkit.report.grid import to_markdown
 from da_toolkit.report.runs import Run
 from da_toolkit.report.table import markdown, summarize
 from da_toolkit.training.checkpoint import Checkpoints
-from da_toolkit.training.provenance import short_commit, write_json
+from da_toolkit.training.provenance import short_commit
 from da_toolkit.training.session import Runtime, Session
 
 HERE = Path(__file__).parent
 METHODS = [
     *("source_only", "target_bn", "lab", "fda"),
     *("adaptseg", "adaptseg_ls", "fada", "minent", "advent", "maxsquare"),
-    *("cbst", "crst", "crst_soft", "iast", "proda", "dacs", "daformer", "mic"),
+    *("cbst", "crst", "crst_soft", "iast", "proda", "dacs", "daformer", "mic", "advent_daformer"),
     *("adv_rpt", "advent_rpt", "dacs_rpt"),
     "oracle",
 ]
@@ -84,19 +84,6 @@ def run_one(name: str, recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
     half_done = bool(Checkpoints(folder / "checkpoints").files())
     runtime = dataclasses.replace(runtime, resume=half_done, overwrite=not half_done)
     return Session(name, recipe, runtime).run()
-
-
-def keep(file: Path, result: dict[str, Any], key: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Put a result among those in `file`, in the place of an older one with the same key; all of them.
-
-    Several processes may do so at once.
-    """
-    with file.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        known = json.loads(file.read_text()) if file.exists() else []
-        others = [old for old in known if any(old[name] != result[name] for name in key)]
-        write_json(file, [*others, result])
-    return [*others, result]
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from accuracy import keep
+from records import keep
 
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.prepare import export_streets

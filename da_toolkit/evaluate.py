@@ -2,15 +2,16 @@
 
 import argparse
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import tyro
 from rich.console import Console
 
-from da_toolkit.errors import exits_cleanly
+from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.evaluation.evaluate import evaluate
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.evaluation.protocols import protocols_for, score
@@ -63,9 +64,19 @@ def main() -> None:
         for table in terminal_tables(rows, f"{first.run}, {command.split}, {protocol}"):
             Console().print(table)
     settings = {"split": command.split, "weights": weights, **dataclasses.asdict(command.evaluation)}
-    file = first.run / f"evaluation_{command.split}.json"
-    write_json(file, {"settings": settings, "scores": scores})
+    file = first.run / "evaluations.json"
+    write_json(file, [*_others(file, settings), {"settings": settings, "scores": scores}])
     print(f"written: {file} (compare shows the run's own scores)")
+
+
+def _others(file: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Earlier evaluations of the run under other settings."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        plain = json.loads(json.dumps(settings))  # tuples are lists there
+        return [entry for entry in known if entry["settings"] != plain]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{file} is damaged ({error!r}). Remove it, or move it away, and evaluate again.") from error
 
 
 if __name__ == "__main__":

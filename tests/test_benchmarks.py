@@ -7,6 +7,7 @@ import ablation
 import accuracy
 import methods_page
 import pytest
+import records
 import tables
 
 from da_toolkit.errors import UserError
@@ -87,7 +88,7 @@ def test_a_warm_up_of_another_recipe_is_refused(tmp_path):
 def test_a_result_takes_the_place_of_its_elder(tmp_path):
     file = tmp_path / "results.json"
     for seed, miou in ((0, 1.0), (1, 2.0), (0, 3.0)):
-        found = accuracy.keep(file, {"recipe": "a", "seed": seed, "miou": miou}, ("recipe", "seed"))
+        found = records.keep(file, {"recipe": "a", "seed": seed, "miou": miou}, ("recipe", "seed"))
     assert json.loads(file.read_text()) == found
     assert sorted((result["seed"], result["miou"]) for result in found) == [(0, 3.0), (1, 2.0)]
 

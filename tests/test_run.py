@@ -76,11 +76,17 @@ def finished(tmp_path, tiny_recipe):
 def test_evaluate_repeats_the_runs_score(finished, monkeypatch, capsys):
     session, result = finished
     call(monkeypatch, evaluate, session.folder)
-    again = json.loads((session.folder / "evaluation_val.json").read_text())
+    file = session.folder / "evaluations.json"
+    (again,) = json.loads(file.read_text())
     assert again["scores"] == result["scores"]
-    call(monkeypatch, evaluate, session.folder, "--flip", "--scales", 0.75, 1.0, "--images", 1)
-    other = json.loads((session.folder / "evaluation_val.json").read_text())
+    for _ in range(2):  # the same settings again take the place of the first time
+        call(monkeypatch, evaluate, session.folder, "--flip", "--scales", 0.75, 1.0, "--images", 1)
+    first, other = json.loads(file.read_text())
+    assert first == again
     assert other["settings"]["flip"] is True and other["scores"] != result["scores"]
+    file.write_text("[{]")
+    with pytest.raises(UserError, match=r"evaluations\.json is damaged .* Remove it"):
+        call(monkeypatch, evaluate, session.folder)
 
 
 def test_a_second_run_in_a_folder_needs_a_word(finished):
@@ -307,7 +313,7 @@ def test_the_best_weights_are_kept_by_the_chosen_score(by, tmp_path, tiny_recipe
     kept = load_file(session.folder / "best.safetensors")
     assert all(torch.equal(kept[name], tensor) for name, tensor in seen[place][1].items())
     call(monkeypatch, evaluate, session.folder, "--best")
-    scored = json.loads((session.folder / "evaluation_val.json").read_text())
+    (scored,) = json.loads((session.folder / "evaluations.json").read_text())
     assert scored["settings"]["weights"] == "best.safetensors"
     assert scored["scores"] == result["evaluations"][place]["scores"]
 

@@ -1,5 +1,6 @@
-"""Class colours: every class of a source image changes its light and colour on its own, so that colour decides less."""
+"""Class colours: every class of a source image changes its light and colour on its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.methods.term import BuildContext, Regularizer, Term
+from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.training.parallel import random_rows
+from da_toolkit.training.stages import Stage
 
 
 def change_class_colours(images: Tensor, label: Tensor, gain: Tensor, contrast: Tensor) -> Tensor:
@@ -37,12 +39,13 @@ def change_class_colours(images: Tensor, label: Tensor, gain: Tensor, contrast: 
 class ClassColours(Regularizer):
     """Random light, colour and contrast for each class of a source image: domain randomisation, class by class.
 
-    A simulator paints a class in few colours, and a network learns them. That classes change apart, and all ranges,
-    are ours.
+    Meant for simulators that paint a class in few colours, which the target does not share. That classes change apart,
+    and all ranges, are ours.
     """
 
     light: float = 0.7
-    """A class becomes up to exp(light) times darker or lighter; its contrast changes by up to exp(light / 2)."""
+    """A class becomes up to exp(light) times darker or lighter, its relative contrast up to exp(light / 2) times lower or
+    higher."""
     colour: float = 0.2
     """Each channel of a class changes by up to exp(colour) more."""
     share: float = 0.7
@@ -54,6 +57,10 @@ class ClassColours(Regularizer):
                 "class_colours: light and colour are at least 0 and share lies in 0..1, got "
                 f"light {self.light}, colour {self.colour}, share {self.share}."
             )
+
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
+        if not reads.source:
+            raise UserError("class_colours changes source images, and this method reads none: leave it out.")
 
     def build(self, context: BuildContext) -> "ClassColoursTerm":
         return ClassColoursTerm(self, len(context.label_space))

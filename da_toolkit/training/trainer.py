@@ -298,6 +298,11 @@ class Trainer:
     def _backward(self, losses: dict[str, Tensor], parts: int, logged: dict[str, Tensor]) -> None:
         if not losses:
             return
+        if wrong := [name for name, loss in losses.items() if loss.ndim]:
+            raise UserError(
+                f"The loss {wrong[0]!r} has the shape {tuple(losses[wrong[0]].shape)}, and a loss is one number: let "
+                "the term that gives it return its mean."
+            )
         self.fabric.backward(torch.stack(list(losses.values())).sum() / parts)
         for name, loss in losses.items():
             logged[name] = logged.get(name, torch.zeros_like(loss)) + loss.detach() / parts
