@@ -44,8 +44,8 @@ class ClassColours(Regularizer):
     """
 
     light: float = 0.7
-    """A class becomes up to exp(light) times darker or lighter, its relative contrast up to exp(light / 2) times lower or
-    higher."""
+    """A class becomes up to exp(light) times darker or lighter, and its contrast in proportion up to
+    exp(light / 2) times lower or higher."""
     colour: float = 0.2
     """Each channel of a class changes by up to exp(colour) more."""
     share: float = 0.7
@@ -75,8 +75,9 @@ class ClassColoursTerm(Term):
 
     @torch.no_grad()
     def transform(self, source: Batch | None, target: Batch | None) -> tuple[Batch | None, Batch | None]:
-        if source is None or source.label is None:
+        if source is None:
             return source, target
+        assert source.label is not None  # a method that reads the source reads its labels
         settings, count, rows = self.settings, len(source.image), self.num_classes + 1
         draws = random_rows(count, 1 + 5 * rows, source.image.device)
         light, colour, contrast = (2 * draws[:, 1:].view(count, rows, 5) - 1).split([1, 3, 1], dim=2)

@@ -51,21 +51,17 @@ def mean_where(values: Tensor, counts: Tensor) -> Tensor:
 
 
 def balanced_weights(labels: Iterable[np.ndarray], num_classes: int, power: float) -> Tensor:
-    """`weights_of` the pixels of label maps, uint8 train ids [H,W], 255 = ignore."""
-    counts = np.zeros(256)
-    for label in labels:
-        counts += np.bincount(label.ravel(), minlength=256)
-    return weights_of(torch.from_numpy(counts[:num_classes]), power)
-
-
-def weights_of(pixels: Tensor, power: float) -> Tensor:
     """float32 [C], proportional to (class frequency)^-power, with mean 1 over the pixels.
 
     Args:
-        pixels: [C], how many there are of each class.
+        labels: label maps, uint8 train ids [H,W], 255 = ignore.
         power: 0 = all classes count the same, 0.5 = inverse square root, 1 = inverse frequency.
     """
-    frequency = pixels.double() / pixels.sum().clamp(min=1)
+    counts = np.zeros(256)
+    for label in labels:
+        counts += np.bincount(label.ravel(), minlength=256)
+    pixels = torch.from_numpy(counts[:num_classes])
+    frequency = pixels / pixels.sum().clamp(min=1)
     weights = frequency.clamp(min=_RAREST) ** -power
     mean = (weights * frequency).sum()
     return (weights / mean.where(mean > 0, 1)).float()

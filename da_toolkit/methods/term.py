@@ -114,7 +114,7 @@ class Method:
     """Terms that join this method's own."""
     class_balance: float = 0.0
     """Weights (class frequency)^-class_balance in the cross-entropy of true labels: 0 = none, 0.5 = inverse square
-    root. Labels that a network makes itself have none: it would confirm rare classes ever more."""
+    root. Labels that a network makes itself, RPT's too, have none."""
 
     @property
     def own_reads(self) -> Reads:

@@ -3,8 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from da_toolkit.errors import unknown_name
 from da_toolkit.report.bootstrap import LEVEL, RESAMPLES, Interval
@@ -116,7 +117,7 @@ def compare(runs: Sequence[Run], protocol: str = "", baseline: str = "") -> list
             if there is exactly one.
 
     Raises:
-        UserError: no run has the protocol, or no row has the baseline's name.
+        UserError: no run has the protocol, no row has the baseline's name, or a run's pixel counts are damaged.
     """
     known = protocols_in(runs)
     if protocol and protocol not in known:
@@ -145,11 +146,9 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
     for name, group in groups.items():
         if differing := differing_settings(group):
             notes.append(f"{name}: its seeds differ in settings, so its spread is not of seeds alone: {differing}.")
-    for what, of in (("training steps", _steps), ("validation images", _images)):
-        found = {name: {value for run in group if (value := of(run)) is not None} for name, group in groups.items()}
-        if len(set().union(*found.values())) > 1:
-            told = [f"{' or '.join(map(str, sorted(values)))} ({name})" for name, values in found.items() if values]
-            notes.append(f"Rows differ in {what}, so their scores do not compare like with like: {_few(told)}.")
+    notes += _unlike("training steps", {run.label: run.result.get("steps") for run in scored}, str)
+    keys = {run.label: frozenset(run.confusions.keys) for run in scored if run.confusions is not None}
+    notes += _unlike("validation images", keys, lambda images: f"{len(images)} images")
     baseline, why = _baseline(rows, groups, wanted)
     differences, reasons = paired_differences(groups, baseline, protocol) if baseline else ({}, [])
     if differences:
@@ -179,12 +178,15 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
     )
 
 
-def _steps(run: Run) -> int | None:
-    return run.result.get("steps")
-
-
-def _images(run: Run) -> int | None:
-    return len(run.confusions.keys) if run.confusions is not None else None
+def _unlike(what: str, found: dict[str, Any], shown: Callable[[Any], str]) -> list[str]:
+    """A note of the runs, label -> value, that differ in something that scores depend on; none if all are alike."""
+    groups: dict[Any, list[str]] = {}
+    for label, value in found.items():
+        groups.setdefault(value, []).append(label)
+    if len(groups) < 2:
+        return []
+    told = [f"{shown(value)} ({_few(labels, 2)})" for value, labels in groups.items()]
+    return [f"Runs differ in {what}, so their scores do not compare like with like: {_few(told)}."]
 
 
 def _few(names: Sequence[str], most: int = 5) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import disk_error
+from da_toolkit.training.provenance import disk_error, without_password
 
 _SQLITE = "sqlite:///"
 _VALID = "'mlflow' (SQLite in the runs folder), 'none', a server's address such as http://127.0.0.1:5000, or " + (
@@ -51,12 +51,3 @@ def _sqlite(file: Path) -> str:
     except OSError as error:
         raise disk_error(file.parent, error) from error
     return f"{_SQLITE}{file}"
-
-
-def without_password(address: str) -> str:
-    """`address` as it may be shown and kept: without `user:password@`."""
-    scheme, separator, rest = address.partition("://")
-    if scheme not in ("http", "https"):
-        return address
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"

@@ -14,7 +14,7 @@ from torch import nn
 from da_toolkit.errors import UserError
 from da_toolkit.training.provenance import write_whole
 
-FORMAT = 2
+FORMAT = 3
 """Counts the changes to what a checkpoint holds."""
 
 

@@ -52,10 +52,22 @@ def environment(device: "torch.device") -> dict[str, Any]:
     }
 
 
-def _portable(argument: str) -> str:
-    """An absolute path, also behind "--option=", by its last part: results are shared, a machine's folders are not."""
-    option, equals, value = argument.rpartition("=")
-    return f"{option}{equals}.../{Path(value).name}" if Path(value).is_absolute() else argument
+def _portable(word: str) -> str:
+    """A word of a command as it may be shared: absolute paths by their last part, addresses without a password."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    scheme = "sqlite:///" if value.startswith("sqlite:///") else ""
+    path = Path(value.removeprefix(scheme))
+    shown = f"{scheme}.../{path.name}" if path.is_absolute() else without_password(value)
+    return f"{option}{equals}{shown}"
+
+
+def without_password(address: str) -> str:
+    """`address` as it may be shown and kept: without `user:password@`."""
+    scheme, separator, rest = address.partition("://")
+    if scheme not in ("http", "https"):
+        return address
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def git_commit(folder: Path) -> str | None:

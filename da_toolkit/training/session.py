@@ -19,7 +19,7 @@ from da_toolkit.training.checkpoint import Checkpoints, save_weights
 from da_toolkit.training.launch import launch, lost_ranks_explained, restarted
 from da_toolkit.training.lock import locked
 from da_toolkit.training.parallel import from_main, is_main
-from da_toolkit.training.provenance import environment, write_json
+from da_toolkit.training.provenance import environment, without_password, write_json
 from da_toolkit.training.run_log import RunLog
 from da_toolkit.training.scoring import Choice
 from da_toolkit.training.signals import Stopped, StopRequest
@@ -82,8 +82,8 @@ class Runtime:
             raise UserError(f"--bad-files is a share, 0..1, got {self.bad_files}.")
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        values = dataclasses.asdict(self)
+        """As plain values, without a server's password."""
+        values = dataclasses.asdict(self) | {"tracking": without_password(self.tracking)}
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     @classmethod

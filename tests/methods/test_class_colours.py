@@ -5,7 +5,7 @@ import torch
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
-from da_toolkit.methods import ClassColours, SourceOnly
+from da_toolkit.methods import ClassColours, Oracle, SourceOnly
 from da_toolkit.methods.class_colours import change_class_colours
 
 
@@ -50,15 +50,41 @@ def test_a_share_of_source_images_changes_and_nothing_else(share, changed, tiny_
     assert term.transform(None, target) == (None, target)
 
 
-def test_factors_stay_in_their_range(tiny_trainer):
-    """A class of one colour shows its factor: at most exp(light + colour)."""
-    term = tiny_trainer(SourceOnly(regularizers=(ClassColours(light=0.5, colour=0.1, share=1.0),))).terms[1]
-    images, label = torch.full((64, 3, 2, 2), 0.5), torch.zeros(64, 2, 2, dtype=torch.int64)
-    factors = (term.transform(Batch(images, label, torch.arange(64)), None)[0].image / 0.5).log()
-    assert factors.abs().max() <= 0.6 and factors.min() < -0.4 and factors.max() > 0.4
-    assert (factors - factors.mean(1, keepdim=True)).abs().max() <= 0.2
+def changed(tiny_trainer, images, label, **settings):
+    """What the term makes of images, each of which it changes."""
+    torch.manual_seed(0)
+    term = tiny_trainer(SourceOnly(regularizers=(ClassColours(share=1.0, **settings),))).terms[1]
+    return term.transform(Batch(images, label, torch.arange(len(images))), None)[0].image
 
 
-def test_settings_are_checked():
+def test_classes_change_apart_and_within_their_range(tiny_trainer):
+    """A class of one colour shows its factor: exp(light + colour) at most, colour alone between its channels."""
+    images, label = torch.full((64, 3, 2, 2), 0.5), torch.tensor([[[0, 0], [7, 255]]]).repeat(64, 1, 1)
+    factors = (changed(tiny_trainer, images, label, light=0.5, colour=0.1) / 0.5).log()
+    assert factors.abs().max() <= 0.601 and factors.min() < -0.4 and factors.max() > 0.4
+    spread = factors - factors.mean(1, keepdim=True)
+    assert 0.1 < spread.abs().max() <= 0.134  # a channel of three at one end, the others at the other
+    torch.testing.assert_close(factors[..., 0, 0], factors[..., 0, 1])
+    first, second, ignored = factors[..., 0, 0], factors[..., 1, 0], factors[..., 1, 1]
+    for one, other in ((first, second), (first, ignored), (second, ignored)):
+        assert (one - other).abs().amax(1).median() > 0.1
+
+
+def test_contrast_changes_in_proportion_and_within_its_range(tiny_trainer):
+    images = torch.full((64, 3, 2, 2), 0.3)
+    images[..., 0] = 0.36
+    found = changed(tiny_trainer, images, torch.zeros(64, 2, 2, dtype=torch.int64), light=0.5, colour=0.0)
+    relative = (found[..., 0] - found[..., 1]) / found.mean(3)
+    factors = (relative / (0.06 / 0.33)).log()
+    assert factors.abs().max() <= 0.2501 and factors.min() < -0.2 and factors.max() > 0.2
+
+
+@pytest.mark.parametrize("wrong", [{"share": 1.5}, {"light": -1.0}, {"colour": -1.0}])
+def test_settings_are_checked(wrong):
     with pytest.raises(UserError, match=r"share lies in 0\.\.1"):
-        ClassColours(share=1.5)
+        ClassColours(**wrong)
+
+
+def test_a_method_without_a_source_is_refused(tiny_recipe):
+    with pytest.raises(UserError, match="reads none: leave it out"):
+        tiny_recipe(Oracle(regularizers=(ClassColours(),)))

@@ -84,13 +84,23 @@ def test_seeds_with_other_settings_are_told(make_run) -> None:
     assert found.notes[0].startswith("a: its seeds differ in settings") and found.notes[0].endswith(": optimizer.")
 
 
-def test_rows_of_other_budgets_or_images_are_told(make_run, random_counts) -> None:
+def test_runs_of_other_budgets_or_images_are_told(make_run, random_counts) -> None:
     counts = random_counts(0)
-    (alike,) = compare([make_run("a", counts=counts), make_run("b", counts=counts)])
-    assert not any("Rows differ" in note for note in alike.notes)
-    (found,) = compare([make_run("c", counts=counts), make_run("d", counts=counts[:7], steps=400)])
-    assert found.notes[0].endswith("like with like: 100 (c); 400 (d).") and "training steps" in found.notes[0]
-    assert found.notes[1].endswith("like with like: 12 (c); 7 (d).") and "validation images" in found.notes[1]
+    alike = [make_run(name, counts=counts) for name in "abcdefgh"]
+    (found,) = compare(alike)
+    assert not any("Runs differ" in note for note in found.notes)
+    (found,) = compare([*alike, make_run("few", counts=counts[:7], steps=400)])
+    steps, images = found.notes[:2]
+    assert "training steps" in steps and steps.endswith(
+        "100 (a, seed 0, 100 steps; b, seed 0, 100 steps; and 6 more); 400 (few, seed 0, 400 steps)."
+    )
+    assert "validation images" in images and "12 images (a" in images and "7 images (few" in images
+
+
+def test_as_many_other_images_are_told_too(make_run, random_counts) -> None:
+    counts, others = random_counts(0), [f"other_{number}" for number in range(12)]
+    (found,) = compare([make_run("a", counts=counts), make_run("b", counts=counts, keys=others)])
+    assert "Runs differ in validation images" in found.notes[0]
 
 
 @pytest.mark.parametrize("format", sorted(DOCUMENTS))

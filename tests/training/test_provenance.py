@@ -32,12 +32,23 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_command_tells_no_folder_of_the_machine(monkeypatch) -> None:
-    monkeypatch.setattr(
-        "sys.argv", ["/x/run.py", "fda_gta", "--data-root", "/a/b", "--runs=/c/d", "--seed", "1", "e/f"]
-    )
-    told = environment(torch.device("cpu"))["command"]
-    assert told == "run.py fda_gta --data-root .../b --runs=.../d --seed 1 e/f"
+@pytest.mark.parametrize(
+    "word, told",
+    [
+        ("/a/b", ".../b"),
+        ("--runs=/c/d", "--runs=.../d"),
+        ("--runs=/data/year=2020/r", "--runs=.../r"),
+        ("/data/run=3/x", ".../x"),
+        ("e/f", "e/f"),
+        ("--seed", "--seed"),
+        ("sqlite:////home/me/mlflow.db", "sqlite:///.../mlflow.db"),
+        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+        ("--tracking=http://me:secret@host:5000", "--tracking=http://host:5000"),
+    ],
+)
+def test_the_command_tells_neither_folders_of_the_machine_nor_passwords(monkeypatch, word, told) -> None:
+    monkeypatch.setattr("sys.argv", ["/x/run.py", "fda_gta", word])
+    assert environment(torch.device("cpu"))["command"] == f"run.py fda_gta {told}"
 
 
 def test_environment_is_json_with_the_versions_that_matter() -> None:

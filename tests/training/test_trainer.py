@@ -5,6 +5,7 @@ import torch
 from ranks import gradients, two_ranks
 
 from da_toolkit.data.transforms import Augmentation
+from da_toolkit.errors import UserError
 from da_toolkit.methods import Adversarial, SourceOnly
 from da_toolkit.methods.term import Term
 from da_toolkit.models.deeplab import DeepLabV2
@@ -33,6 +34,17 @@ def test_stages_run_in_order_and_terms_are_told_once_each(tiny_trainer):
     trainer.fit(lambda step, losses, rate: reports.append(step), log_every=2, on_stage=shown.append)
     assert told == [("warm-up", 0, 0), ("round 1", 1, 2), ("round 2", 2, 3)]
     assert shown == ["warm-up", "round 1", "round 2"] and reports == [2, 4]
+
+
+def test_a_loss_that_is_no_number_is_named(tiny_trainer):
+    class PerPixel(Term):
+        def losses(self, step):
+            return {"per_pixel": step.source.probabilities().amax(1)}
+
+    trainer = tiny_trainer(SourceOnly())
+    trainer.terms.append(PerPixel())
+    with pytest.raises(UserError, match=r"'per_pixel' has the shape \(2, 64, 96\).* return its mean"):
+        trainer.fit(lambda *_: None)
 
 
 def test_accumulating_two_batches_equals_one_of_twice_the_size(tiny_trainer):

@@ -89,11 +89,5 @@ def selected_labels(labels: Tensor, scores: Tensor, threshold: float, share: flo
 
 def selected_share(table: RegionTable, labels: Tensor) -> float:
     """The share 0..1 of the seen pixels that lie in regions with a label other than 255; `labels` uint8 [total+1]."""
-    return (selected_pixels(table, labels).sum() / table.votes.sum().clamp(min=1)).item()
-
-
-def selected_pixels(table: RegionTable, labels: Tensor) -> Tensor:
-    """float64 [C]: the seen pixels that lie in regions of each label; `labels` uint8 [total+1]."""
-    chosen = labels != IGNORE
-    pixels = table.votes.sum(1)[chosen].double()
-    return torch.bincount(labels[chosen].long(), pixels, minlength=table.num_classes)
+    pixels = table.votes.sum(1)
+    return (pixels[labels != IGNORE].sum() / pixels.sum().clamp(min=1)).item()

@@ -9,7 +9,6 @@ from da_toolkit.regularizers.rpt.regions import (
     RegionRows,
     RegionTable,
     selected_labels,
-    selected_pixels,
     selected_share,
 )
 
@@ -74,11 +73,10 @@ def test_at_least_a_share_of_every_label_is_selected():
     assert selected_labels(labels, scores, 0.9, share=1.0).tolist() == [*labels.tolist(), 255]
 
 
-def test_selected_pixels_of_each_label():
+def test_the_selected_share_is_one_of_pixels():
     table = RegionTable(RegionRows([3], torch.device("cpu")), 4)
     regions = torch.tensor([[[0, 0, 0, 1, 1, 2, -1]]], dtype=torch.int32)
     probabilities = torch.eye(4)[[0, 0, 1, 1, 1, 3, 2]].T.reshape(1, 4, 1, 7)
     table.add(torch.tensor([0]), regions, probabilities)
     labels = torch.tensor([0, 255, 3, 255], dtype=torch.uint8)
-    assert selected_pixels(table, labels).tolist() == [3, 0, 0, 1]
     assert selected_share(table, labels) == pytest.approx(4 / 7)
