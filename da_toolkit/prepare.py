@@ -133,6 +133,10 @@ def export_streets(folder: Path, frames: int, size: tuple[int, int] | None) -> i
     for name in ("GTA5", "RAND_CITYSCAPES", "cityscapes"):
         if (folder / name).exists():
             raise UserError(f"{folder / name} exists already. Export into another folder, or remove it first.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror or error}. Export into another folder.") from error
     game = Streets(look="game", frames=frames)
     camera = dataclasses.replace(game, look="camera", val_frames=max(1, frames // 4))
     export_gta5(game.build("train"), folder / "GTA5", size)

@@ -95,6 +95,10 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for regularizer in self.method.regularizers:
+            if regularizer.needs_source and not self.method.reads.source:
+                name = type(regularizer).__name__
+                method = type(self.method).__name__
+                raise UserError(f"{name} works on source images, and {method} reads none: leave it out.")
             regularizer.check(self.schedule.stages, self.method.reads)
         if self.source.label_space.classes != self.target.label_space.classes:
             raise UserError(

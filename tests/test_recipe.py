@@ -6,7 +6,7 @@ from da_toolkit.data import GTA5, CamVid, Folder
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Evaluation
-from da_toolkit.methods import SourceOnly
+from da_toolkit.methods import ClassColours, FeatureDistance, FourierTransfer, LabTransfer, Oracle, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Recipe, Schedule, Stage, find_recipe, flatten, load_recipe, recipe_files, rounds
 
@@ -42,6 +42,13 @@ def test_schedule_scales_in_proportion_and_keeps_every_stage():
     assert [stage.steps for stage in schedule.scaled(20).stages] == [11, 3, 3, 3]
     assert [stage.steps for stage in schedule.scaled(1).stages] == [1, 1, 1, 1]
     assert [stage.round for stage in schedule.stages] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("part", [ClassColours(), FeatureDistance(), FourierTransfer(), LabTransfer()])
+def test_terms_of_source_images_are_refused_beside_a_method_that_reads_none(part, tiny_recipe):
+    with pytest.raises(UserError, match=f"{type(part).__name__} works on source images, and Oracle reads none"):
+        tiny_recipe(Oracle(regularizers=(part,)))
+    assert tiny_recipe(SourceOnly(regularizers=(part,))).method.regularizers == (part,)
 
 
 def test_flatten_names_every_leaf():

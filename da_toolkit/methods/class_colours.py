@@ -1,7 +1,7 @@
 """Class colours: every class of a source image changes its light and colour on its own."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,10 +9,9 @@ from torch import Tensor
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.methods.term import BuildContext, Regularizer, Term
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.training.parallel import random_rows
-from da_toolkit.training.stages import Stage
 
 
 def change_class_colours(images: Tensor, label: Tensor, gain: Tensor, contrast: Tensor) -> Tensor:
@@ -43,6 +42,7 @@ class ClassColours(Regularizer):
     and all ranges, are ours.
     """
 
+    needs_source: ClassVar[bool] = True
     light: float = 0.7
     """A class becomes up to exp(light) times darker or lighter, and its contrast in proportion up to
     exp(light / 2) times lower or higher."""
@@ -57,10 +57,6 @@ class ClassColours(Regularizer):
                 "class_colours: light and colour are at least 0 and share lies in 0..1, got "
                 f"light {self.light}, colour {self.colour}, share {self.share}."
             )
-
-    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
-        if not reads.source:
-            raise UserError("class_colours changes source images, and this method reads none: leave it out.")
 
     def build(self, context: BuildContext) -> "ClassColoursTerm":
         return ClassColoursTerm(self, len(context.label_space))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from da_toolkit.training.step import Step
 class FeatureDistance(Regularizer):
     """Distance of source features to those of the frozen ImageNet backbone, where a thing class is (DAFormer)."""
 
+    needs_source: ClassVar[bool] = True
     weight: float = 0.005
     """Weight of the distance."""
     share: float = 0.75

@@ -1,6 +1,7 @@
 """Input-space adaptation: source images take on the colours or the low frequencies of target images."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class SourceTransfer(Term):
 class FourierTransfer(Regularizer):
     """Source images with the low-frequency amplitudes of target images (FDA)."""
 
+    needs_source: ClassVar[bool] = True
     beta: float = 0.01
     """Half the side of the swapped square, as a share of the image's shorter side; 0 = the mean colour alone."""
 
@@ -59,6 +61,8 @@ class _Fourier(SourceTransfer):
 @dataclass(frozen=True)
 class LabTransfer(Regularizer):
     """Source images with the colour statistics of target images, in Lab."""
+
+    needs_source: ClassVar[bool] = True
 
     def build(self, context: BuildContext) -> Term:
         return _Lab()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -93,6 +93,9 @@ class Reads:
 @dataclass(frozen=True)
 class Regularizer:
     """Settings of a term that can join any method. It always reads target images."""
+
+    needs_source: ClassVar[bool] = False
+    """It works on source images: a method that reads none, such as the oracle, is refused."""
 
     @property
     def superpixels(self) -> "Superpixels | None":

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,7 +73,7 @@ class Run:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 counts, keys = arrays["counts"], tuple(str(key) for key in arrays["keys"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise _damaged(file, error) from error
         if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or len(keys) != len(counts):
             raise _damaged(file, f"counts {counts.shape} of {len(keys)} images")

@@ -66,3 +66,12 @@ def test_opened_domains_travel_to_other_processes(tmp_path, streets):
 def test_only_nineteen_class_labels_can_be_exported(tmp_path):
     with pytest.raises(UserError, match="cityscapes19"):
         export_gta5(Streets(frames=1, render_size=(64, 96), labels="synthia16").build("train"), tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    from da_toolkit.errors import UserError
+    from da_toolkit.prepare import export_streets
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/below cannot be made: .* Export into another folder"):
+        export_streets(tmp_path / "file" / "below", 1, None)

@@ -5,7 +5,7 @@ import torch
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
-from da_toolkit.methods import ClassColours, Oracle, SourceOnly
+from da_toolkit.methods import ClassColours, SourceOnly
 from da_toolkit.methods.class_colours import change_class_colours
 
 
@@ -83,8 +83,3 @@ def test_contrast_changes_in_proportion_and_within_its_range(tiny_trainer):
 def test_settings_are_checked(wrong):
     with pytest.raises(UserError, match=r"share lies in 0\.\.1"):
         ClassColours(**wrong)
-
-
-def test_a_method_without_a_source_is_refused(tiny_recipe):
-    with pytest.raises(UserError, match="reads none: leave it out"):
-        tiny_recipe(Oracle(regularizers=(ClassColours(),)))

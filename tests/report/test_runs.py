@@ -111,3 +111,18 @@ def test_pictures_need_all_three_files(make_run) -> None:
     found = run.pictures()
     assert list(found) == [0, 2] and set(found[0]) == {"image", "label", "prediction"}
     assert all(isinstance(file, Path) and file.exists() for files in found.values() for file in files.values())
+
+
+def test_damaged_pixel_counts_are_named_wherever_the_damage_is(make_run, random_counts) -> None:
+    """Also within the compressed bytes, where zlib is the one to notice."""
+    folder = make_run("a", counts=random_counts(0)).folder
+    file = folder / "confusions.npz"
+    whole, refused = file.read_bytes(), 0
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes(2) + whole[place + 2 :])
+        try:
+            assert read_run(folder).confusions is not None  # a byte that says nothing of the counts
+        except UserError as error:
+            assert "confusions.npz is damaged" in str(error)
+            refused += 1
+    assert refused > len(whole) / 2
