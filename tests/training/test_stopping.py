@@ -61,9 +61,8 @@ import os, sys, time
 from pathlib import Path
 from da_toolkit.training.lock import locked
 with locked(Path(sys.argv[1])):
-    worker = os.fork()
-    if worker:
-        print("held", worker, flush=True)
+    if os.fork() == 0:  # the fork itself tells, so that it has begun before its parent is killed
+        print("held", os.getpid(), flush=True)
     time.sleep(60)
 """
 
