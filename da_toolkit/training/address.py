@@ -4,9 +4,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import disk_error, without_password
+from da_toolkit.training.provenance import SQLITE, disk_error, without_password
 
-_SQLITE = "sqlite:///"
 _VALID = "'mlflow' (SQLite in the runs folder), 'none', a server's address such as http://127.0.0.1:5000, or " + (
     "sqlite:///PATH"
 )
@@ -25,10 +24,10 @@ def address_of(place: str, runs: Path) -> str:
     """
     if place == "mlflow":
         return _sqlite(runs / "mlflow.db")
-    if place.startswith(_SQLITE):
-        if place == _SQLITE:
+    if place.startswith(SQLITE):
+        if place == SQLITE:
             raise UserError(f"--tracking {place!r} names no file. Valid: {_VALID}.")
-        return _sqlite(Path(place.removeprefix(_SQLITE)))
+        return _sqlite(Path(place.removeprefix(SQLITE)))
     if not place.startswith(("http://", "https://")):
         raise UserError(f"--tracking {place!r} is unknown. Valid: {_VALID}.")
     try:
@@ -50,4 +49,4 @@ def _sqlite(file: Path) -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(file.parent, error) from error
-    return f"{_SQLITE}{file}"
+    return f"{SQLITE}{file}"

@@ -29,6 +29,10 @@ _PACKAGES = (
 )
 
 
+SQLITE = "sqlite:///"
+"""What an address of a SQLite file begins with."""
+
+
 def environment(device: "torch.device") -> dict[str, Any]:
     """Versions, machine and device of this process."""
     versions = {"da_toolkit": __version__, "python": platform.python_version()}
@@ -55,7 +59,7 @@ def environment(device: "torch.device") -> dict[str, Any]:
 def _portable(word: str) -> str:
     """A word of a command as it may be shared: absolute paths by their last part, addresses without a password."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    scheme = "sqlite:///" if value.startswith("sqlite:///") else ""
+    scheme = SQLITE if value.startswith(SQLITE) else ""
     path = Path(value.removeprefix(scheme))
     shown = f"{scheme}.../{path.name}" if path.is_absolute() else without_password(value)
     return f"{option}{equals}{shown}"

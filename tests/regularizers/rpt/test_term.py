@@ -47,7 +47,7 @@ def test_it_joins_any_method_after_the_warm_up(method, tiny_trainer):
 
 
 def test_class_balance_weighs_true_labels_alone(tiny_trainer):
-    """Frozen labels are the network's own: weights would confirm its rare classes ever more."""
+    """Frozen labels count alike, as the definition in docs/rpt.md has it."""
     losses = []
     for balance in (0.0, 0.5):
         method = SourceOnly(regularizers=(rpt("patch", "cluster"),), class_balance=balance)
