@@ -33,8 +33,9 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.files import write_json
 from da_toolkit.training.health import Health
-from da_toolkit.training.provenance import short_commit, write_json
+from da_toolkit.training.provenance import short_commit
 from da_toolkit.training.session import Runtime, Session, differences
 from da_toolkit.training.trainer import Trainer
 

@@ -35,8 +35,9 @@ from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
 from da_toolkit.registry import METHODS
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.files import write_json
 from da_toolkit.training.optim import AdamW
-from da_toolkit.training.provenance import environment, short_commit, write_json
+from da_toolkit.training.provenance import environment, short_commit
 from da_toolkit.training.session import Runtime, Session
 
 RESULTS = Path(__file__).parent / "results" / "chaos.json"

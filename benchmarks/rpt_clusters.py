@@ -24,7 +24,8 @@ from da_toolkit.errors import exits_cleanly
 from da_toolkit.recipe import find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.cluster import assign_clusters, feature_pass
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
-from da_toolkit.training.provenance import environment, short_commit, write_json
+from da_toolkit.training.files import write_json
+from da_toolkit.training.provenance import environment, short_commit
 
 RESULTS = Path(__file__).parent / "results" / "rpt_clusters.json"
 LEVELS, CLUSTERS = (1, 2, 3, 4), (128, 256, 512)

@@ -29,7 +29,8 @@ from da_toolkit.errors import exits_cleanly
 from da_toolkit.recipe import Schedule, find_recipe, load_recipe, rounds
 from da_toolkit.regularizers.rpt.cluster import Cluster, assign_clusters
 from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
-from da_toolkit.training.provenance import environment, short_commit, write_json
+from da_toolkit.training.files import write_json
+from da_toolkit.training.provenance import environment, short_commit
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "rpt_cost.json"

@@ -26,7 +26,8 @@ from da_toolkit.demo import demo_version
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.recipe import Schedule, Stage, load_recipe, recipe_files
 from da_toolkit.registry import METHODS
-from da_toolkit.training.provenance import environment, short_commit, write_json
+from da_toolkit.training.files import write_json
+from da_toolkit.training.provenance import environment, short_commit
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"

@@ -24,8 +24,9 @@ from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
 from da_toolkit.registry import METHODS
+from da_toolkit.training.files import write_json
 from da_toolkit.training.optim import SGD
-from da_toolkit.training.provenance import environment, short_commit, write_json
+from da_toolkit.training.provenance import environment, short_commit
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "two_ranks.json"

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.evaluation.evaluate import evaluate
-from da_toolkit.evaluation.inference import Evaluation
+from da_toolkit.evaluation.inference import Inference
 from da_toolkit.evaluation.protocols import protocols_for, score
 from da_toolkit.recipe import load_recipe
 from da_toolkit.report.runs import read_run
 from da_toolkit.report.table import summarize, terminal_tables
-from da_toolkit.training.provenance import write_json
+from da_toolkit.training.files import write_json
 from da_toolkit.training.run_folder import load_network, load_recipe_of
 
 
@@ -26,7 +26,7 @@ from da_toolkit.training.run_folder import load_network, load_recipe_of
 class Command:
     """Evaluation settings; the defaults are the run's own."""
 
-    evaluation: Annotated[Evaluation, tyro.conf.arg(name="")]
+    inference: Annotated[Inference, tyro.conf.arg(name="")]
     best: bool = False
     """Score `best.safetensors`, the weights that the run's --best chose, instead of the last ones."""
     split: str = "val"
@@ -47,9 +47,10 @@ def main() -> None:
     if first.recipe is not None:
         load_recipe(first.recipe)
     result, recipe = read_run(first.run).result, load_recipe_of(first.run)
+    own = Inference(**{field.name: getattr(recipe.evaluation, field.name) for field in dataclasses.fields(Inference)})
     command = tyro.cli(
         Command,
-        default=Command(recipe.evaluation),
+        default=Command(own),
         args=rest,
         prog=f"python -m da_toolkit.evaluate {first.run}",
     )
@@ -57,13 +58,16 @@ def main() -> None:
     weights = "best.safetensors" if command.best else "model.safetensors"
     model = load_network(first.run, recipe, weights).to(device).to(memory_format=torch.channels_last)
     data = recipe.target.build(command.split, command.data_root)
-    confusion = evaluate(model, data, command.evaluation, recipe.target.size, device).sum(0)
+    confusion = evaluate(model, data, command.inference, recipe.target.size, device).sum(0)
     scores = {p.name: score(confusion, p).to_json() for p in protocols_for(data.label_space)}
+    now, before = dataclasses.asdict(command.inference), dataclasses.asdict(own)
+    changed = [f"{name} {now[name]}" for name in now if now[name] != before[name]]
+    changed += [weights] if command.best else []
     for protocol in scores:
         rows = summarize([{**result, "scores": scores}], protocol)
-        for table in terminal_tables(rows, f"{first.run}, {command.split}, {protocol}"):
+        for table in terminal_tables(rows, ", ".join([str(first.run), command.split, protocol, *changed])):
             Console().print(table)
-    settings = {"split": command.split, "weights": weights, **dataclasses.asdict(command.evaluation)}
+    settings = {"split": command.split, "weights": weights, **now}
     file = first.run / "evaluations.json"
     write_json(file, [*_others(file, settings), {"settings": settings, "scores": scores}])
     print(f"written: {file} (compare shows the run's own scores)")

@@ -133,6 +133,8 @@ def export_streets(folder: Path, frames: int, size: tuple[int, int] | None) -> i
     for name in ("GTA5", "RAND_CITYSCAPES", "cityscapes"):
         if (folder / name).exists():
             raise UserError(f"{folder / name} exists already. Export into another folder, or remove it first.")
+    if frames < 1 or (size and min(size) < 32):
+        raise UserError("export: --frames is at least 1, and --size at least 32 pixels a side.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

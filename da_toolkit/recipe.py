@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_origin, get_type_hints
+
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.rare_classes import RareClasses
@@ -43,7 +45,9 @@ class Schedule:
 
     def scaled(self, steps: int) -> "Schedule":
         """The same stages in the same proportion, `steps` together, but at least one each; the longest takes what
-        rounding leaves."""
+        rounding leaves. Raises `UserError` below 1 step."""
+        if steps < 1:
+            raise UserError(f"A run needs at least 1 step, got {steps}.")
         scaled = [max(1, round(stage.steps * steps / self.steps)) for stage in self.stages]
         longest = scaled.index(max(scaled))
         scaled[longest] = max(1, scaled[longest] + steps - sum(scaled))
@@ -91,6 +95,7 @@ class Recipe:
                     f"{name} must be the settings of one, such as {_EXAMPLES[name]}; got {value!r}"
                     + (", the class itself: add brackets." if isinstance(value, type) else ".")
                 )
+        _check_types(self, "")
         for name in ("batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -133,6 +138,23 @@ class Recipe:
 
 
 _EXAMPLES = {"source": "GTA5()", "target": "Cityscapes()", "model": "DeepLabV2()", "method": "Adversarial()"}
+
+
+def _check_types(settings: Any, prefix: str) -> None:
+    """Raises `UserError` for the first setting, also of the settings within, that is not of its annotated type."""
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is ClassVar:
+            continue
+        value, place = getattr(settings, name), f"{prefix}{name}"
+        try:
+            check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError as error:
+            alone = get_origin(hint) is tuple and not isinstance(value, tuple | list)
+            remedy = " A tuple of one needs a comma: (this,)." if alone else ""
+            raise UserError(f"{place} is {value!r}: {error}.{remedy}") from error
+        for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
+            if dataclasses.is_dataclass(item) and not isinstance(item, type):
+                _check_types(item, f"{place}.{number}." if isinstance(value, tuple) else f"{place}.")
 
 
 def _plain(value: Any) -> Any:
@@ -198,17 +220,16 @@ def recipe_files() -> dict[str, Path]:
 
 def find_recipe(name_or_path: str) -> Path:
     """A recipe's file, by path or by name. Raises `UserError` with the nearest name."""
-    path = Path(name_or_path)
+    path, known = Path(name_or_path), recipe_files()
     if path.is_file():
         return path
-    if path.suffix == ".py" and path.parent != Path("."):
-        known = recipe_files()
-        if path.stem in known and path.parent.name == "recipes":
-            return known[path.stem]  # so that recipes/NAME.py works from any folder
+    if path.stem in known and path.parent.name in ("", "recipes"):
+        return known[path.stem]  # so that recipes/NAME.py works from any folder
+    if path.suffix == ".py":
         raise UserError(f"The recipe file {path} does not exist. `python -m da_toolkit.run --list` shows the names.")
-    if path.stem not in recipe_files():
-        raise unknown_name("recipe", path.stem, recipe_files())
-    return recipe_files()[path.stem]
+    if path.with_name(f"{path.name}.py").is_file():
+        raise UserError(f"{name_or_path!r} is no recipe's name. Did you mean the file {path}.py?")
+    raise unknown_name("recipe", name_or_path, known)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -227,7 +248,9 @@ def load_recipe(path: Path) -> Recipe:
         where = f", line {lines[-1]}" if lines else ""
         what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
         raise UserError(f"Recipe {path}{where}: {what}") from error
-    recipe = getattr(module, "recipe", None)
-    if not isinstance(recipe, Recipe):
-        raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`; found {type(recipe).__name__}.")
+    if not hasattr(module, "recipe"):
+        raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`, and defines no `recipe`.")
+    if not isinstance(module.recipe, Recipe):
+        raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`; its `recipe` is {module.recipe!r}.")
+    recipe: Recipe = module.recipe
     return recipe

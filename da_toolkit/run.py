@@ -22,6 +22,10 @@ from da_toolkit.training.parallel import is_main
 from da_toolkit.training.run_folder import load_recipe_of, load_runtime
 from da_toolkit.training.session import Runtime, Session
 
+DEMO = "swap in the street world, a small network, few steps"
+CHECK = "build everything, print the resolved recipe, stop"
+ACTIONS = f"--demo ({DEMO}); --check ({CHECK})"
+
 
 @dataclass(frozen=True)
 class Command:
@@ -42,10 +46,10 @@ def main() -> None:
     parser.add_argument(
         "--list", action="store_true", help="show the recipes, methods, regularizers, models and domains"
     )
-    parser.add_argument("--family", default="*", help="with --list: only methods of this family")
-    parser.add_argument("--demo", action="store_true", help="swap in the street world, a small network, few steps")
+    parser.add_argument("--family", metavar="NAME", help="list only methods of this family")
+    parser.add_argument("--demo", action="store_true", help=DEMO)
     parser.add_argument("--rerun", metavar="RUN", help="repeat a run from its folder")
-    parser.add_argument("--check", action="store_true", help="build everything, print the resolved recipe, stop")
+    parser.add_argument("--check", action="store_true", help=CHECK)
     words = sys.argv[1:]
     if "--rerun" in words:
         place = words.index("--rerun")
@@ -56,16 +60,17 @@ def main() -> None:
             load_recipe(find_recipe(rest.pop(0)))
         return rerun(Path(words[place + 1]), rest)
     first, rest = parser.parse_known_args(words)
-    if first.list:
-        return show_list(first.family)
+    if first.list or (first.family and first.recipe is None):
+        return show_list(first.family or "*")
+    if first.family:
+        raise UserError("--family chooses what --list shows, and a recipe is one method: leave one of them out.")
     if first.recipe is None:
         parser.print_help()
         print("\nWithout a recipe there is nothing to run; --list shows them.", file=sys.stderr)
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
-    if rest and words.index(rest[0]) < words.index(first.recipe):
-        raise UserError(f"The recipe comes first: python -m da_toolkit.run RECIPE {rest[0]} ...")
-    if first.recipe.startswith("-"):
-        raise UserError(f"The recipe comes first: python -m da_toolkit.run RECIPE {first.recipe} ...")
+    early = [*rest[:1], first.recipe]
+    if min(early, key=words.index) != first.recipe or first.recipe.startswith("-"):
+        raise UserError(f"The recipe comes first: python -m da_toolkit.run RECIPE {early[0]} ...")
     path = find_recipe(first.recipe)
     recipe, name = load_recipe(path), path.stem
     if first.demo:
@@ -75,6 +80,7 @@ def main() -> None:
         default=Command(recipe, Runtime()),
         args=rest,
         prog=f"python -m da_toolkit.run {first.recipe}",
+        description=f"{Command.__doc__} Besides: {ACTIONS}.",
     )
     session = Session(name, command.recipe, command.runtime)
     if first.check:

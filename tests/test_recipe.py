@@ -1,5 +1,7 @@
 """Recipes as data: validation, JSON round trip, and files that cannot be used."""
 
+import dataclasses
+
 import pytest
 
 from da_toolkit.data import GTA5, CamVid, Folder
@@ -41,6 +43,8 @@ def test_schedule_scales_in_proportion_and_keeps_every_stage():
     assert [stage.steps for stage in schedule.scaled(12).stages] == [6, 2, 2, 2]
     assert [stage.steps for stage in schedule.scaled(20).stages] == [11, 3, 3, 3]
     assert [stage.steps for stage in schedule.scaled(1).stages] == [1, 1, 1, 1]
+    with pytest.raises(UserError, match="at least 1 step, got 0"):
+        schedule.scaled(0)
     assert [stage.round for stage in schedule.stages] == [0, 1, 2, 3]
 
 
@@ -49,6 +53,21 @@ def test_terms_of_source_images_are_refused_beside_a_method_that_reads_none(part
     with pytest.raises(UserError, match=f"{type(part).__name__} works on source images, and Oracle reads none"):
         tiny_recipe(Oracle(regularizers=(part,)))
     assert tiny_recipe(SourceOnly(regularizers=(part,))).method.regularizers == (part,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"batch_size": "2"}, "batch_size is '2': str is not an instance of int"),
+        ({"method": SourceOnly(regularizers=ClassColours())}, r"method\.regularizers is .* needs a comma: \(this,\)"),
+        ({"method": SourceOnly(regularizers=(ClassColours,))}, r"method\.regularizers is .* item 0 of tuple is not"),
+        ({"evaluation": Evaluation(flip=None)}, r"evaluation\.flip is None: None is not an instance of bool"),
+        ({"schedule": Schedule((Stage(3, 4),))}, r"schedule\.stages\.0\.name is 3: int is not an instance of str"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_named(changes, told, tiny_recipe):
+    with pytest.raises(UserError, match=told):
+        dataclasses.replace(tiny_recipe(SourceOnly()), **changes)
 
 
 def test_flatten_names_every_leaf():
@@ -66,13 +85,18 @@ def test_recipe_by_name_path_and_shipped_path(tmp_path, monkeypatch):
         find_recipe("adaptseg_gtaa")
     with pytest.raises(UserError, match=r"elsewhere.mine\.py does not exist"):
         find_recipe("elsewhere/mine.py")
+    with pytest.raises(UserError, match=r"'mine' is no recipe's name\. Did you mean the file mine\.py"):
+        find_recipe("mine")
+    with pytest.raises(UserError, match=r"The recipe file adaptsek\.py does not exist"):
+        find_recipe("adaptsek.py")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("recipe = (", "line 1"),
-        ("x = 1", "must define `recipe = Recipe"),
+        ("x = 1", "must define `recipe = Recipe(...)`, and defines no `recipe`"),
+        ("recipe = 3", "its `recipe` is 3"),
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("\n\nrecipe = 1 / 0", "line 3: ZeroDivisionError"),
         ("from da_toolkit.recipe import Stage\nStage('a', 0)", "needs at least 1 step"),

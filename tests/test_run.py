@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from da_toolkit import evaluate, prepare, run
+from da_toolkit import demo, evaluate, prepare, run
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
@@ -79,10 +79,12 @@ def test_evaluate_repeats_the_runs_score(finished, monkeypatch, capsys):
     file = session.folder / "evaluations.json"
     (again,) = json.loads(file.read_text())
     assert again["scores"] == result["scores"]
+    capsys.readouterr()
     for _ in range(2):  # the same settings again take the place of the first time
         call(monkeypatch, evaluate, session.folder, "--flip", "--scales", 0.75, 1.0, "--images", 1)
+    assert "flip True" in capsys.readouterr().out
     first, other = json.loads(file.read_text())
-    assert first == again
+    assert first == again and not {"every", "validators"} & set(other["settings"])
     assert other["settings"]["flip"] is True and other["scores"] != result["scores"]
     file.write_text("[{]")
     with pytest.raises(UserError, match=r"evaluations\.json is damaged .* Remove it"):
@@ -92,7 +94,7 @@ def test_evaluate_repeats_the_runs_score(finished, monkeypatch, capsys):
 def test_a_second_run_in_a_folder_needs_a_word(finished):
     session, _ = finished
     before = (session.folder / "result.json").read_bytes()
-    with pytest.raises(UserError, match=r"already holds a finished run.*--resume.*--overwrite"):
+    with pytest.raises(UserError, match=r"already holds a finished run\. Pass --overwrite"):
         session.run()
     other = dataclasses.replace(session.recipe, batch_size=5)
     with pytest.raises(UserError, match=r"of other settings \(batch_size: \d -> 5\)\. Pass --overwrite"):
@@ -353,14 +355,15 @@ def test_a_recipe_may_bring_its_own_method(tmp_path, monkeypatch):
     assert load_recipe_of(session.folder).to_json() == session.recipe.to_json()
 
 
-def test_a_finished_run_without_checkpoints_is_not_offered_to_be_resumed(finished):
-    session, _ = finished
-    for file in session.checkpoints.files():
-        file.unlink()
-    for resume in (False, True):
-        session.runtime = dataclasses.replace(session.runtime, resume=resume)
-        with pytest.raises(UserError, match=r"already holds a finished run\. Pass --overwrite"):
-            session.prepare_folder()
+def test_resume_leaves_a_finished_run_as_it_is(finished, capsys):
+    session, result = finished
+    before = {file: file.read_bytes() for file in session.folder.rglob("*") if file.is_file()}
+    session.runtime = dataclasses.replace(session.runtime, resume=True)
+    assert session.run() == result and "is finished already" in capsys.readouterr().out
+    assert {file: file.read_bytes() for file in session.folder.rglob("*") if file.is_file()} == before
+    (session.folder / "result.json").write_text("{")
+    with pytest.raises(UserError, match=r"result\.json is damaged .* --overwrite"):
+        session.run()
 
 
 def test_an_unknown_score_is_never_the_best(tmp_path):
@@ -408,11 +411,33 @@ def test_a_method_that_is_none_is_refused_by_the_recipe(method, told):
     [
         (["--data-root", "/data", "adaptseg_gta"], "The recipe comes first: .* RECIPE --data-root"),
         (["adaptseg_gta", "--demo", "--check", "--seed", "-1"], "--seed must be at least 0"),
+        (
+            ["adaptseg_gta", "--demo", "--check", "--tracking", "mlfow"],
+            "--tracking 'mlfow' is unknown. Valid: 'mlflow'",
+        ),
+        (["--family", "self-trainin"], "Unknown family 'self-trainin'.* self-training"),
+        (["adaptseg_gta", "--family", "adversarial"], "--family chooses what --list shows"),
     ],
 )
 def test_more_mistakes_on_the_command_line(words, told, monkeypatch):
     with pytest.raises(UserError, match=told):
         call(monkeypatch, run, *words)
+
+
+def test_too_small_a_demo_or_export_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="at least 1 step, got 0"):
+        call(monkeypatch, demo, "--steps", 0, "--runs", tmp_path)
+    for words in (["--size", 3, 7], ["--frames", 0]):
+        with pytest.raises(UserError, match="--frames is at least 1, and --size at least 32 pixels"):
+            call(monkeypatch, prepare, "export", tmp_path / "data", *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_of_a_recipe_tells_of_demo_and_check(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        call(monkeypatch, run, "adaptseg_gta", "--help")
+    told = capsys.readouterr().out
+    assert "--demo (" in told and "--check (" in told and "--batch-size" in told
 
 
 def test_evaluate_without_a_run_shows_help(monkeypatch, capsys):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
-from da_toolkit.evaluation.inference import Evaluation, predict
+from da_toolkit.evaluation.inference import Inference, predict
 from da_toolkit.evaluation.metrics import image_confusions
 from da_toolkit.models.segmenter import Segmenter
 
@@ -24,7 +24,7 @@ _READERS = 4
 def evaluate(
     model: Segmenter,
     data: DomainData,
-    settings: Evaluation,
+    settings: Inference,
     size: tuple[int, int],
     device: torch.device,
     autocast: Callable[[], AbstractContextManager] = nullcontext,

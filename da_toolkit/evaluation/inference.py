@@ -13,8 +13,8 @@ from da_toolkit.models.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """How and how often a network is scored."""
+class Inference:
+    """How a network decides the classes of an image, and on how many images it is scored."""
 
     size: tuple[int, int] | None = None
     """Height and width that images are brought to before the network; by default the target's own."""
@@ -28,16 +28,11 @@ class Evaluation:
     """Step of the window; by default two thirds of it."""
     batch_size: int = 4
     """Images a forward pass."""
-    every: int = 0
-    """Steps between evaluations while training; 0 = only at the end."""
     images: int | None = None
     """Score only the first images; by default all."""
-    validators: int = 50
-    """Unlabelled target training images (and as many source ones) on which each evaluation also computes the scores
-    that need no target labels; 0 = none."""
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("every", 0), ("images", 1), ("validators", 0)):
+        for name, least in (("batch_size", 1), ("images", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"evaluation.{name} must be at least {least}, got {value}.")
@@ -60,7 +55,24 @@ class Evaluation:
             )
 
 
-def predict(model: Segmenter, images: Tensor, settings: Evaluation, out_size: tuple[int, int]) -> Tensor:
+@dataclass(frozen=True)
+class Evaluation(Inference):
+    """How and how often a network is scored while it trains."""
+
+    every: int = 0
+    """Steps between evaluations while training; 0 = only at the end."""
+    validators: int = 50
+    """Unlabelled target training images (and as many source ones) on which each evaluation also computes the scores
+    that need no target labels; 0 = none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("every", "validators"):
+            if getattr(self, name) < 0:
+                raise UserError(f"evaluation.{name} must be at least 0, got {getattr(self, name)}.")
+
+
+def predict(model: Segmenter, images: Tensor, settings: Inference, out_size: tuple[int, int]) -> Tensor:
     """Classes int64 [B,*out_size], 0..C-1, decided at resolution `out_size`.
 
     A single view takes the argmax of its logits, which is that of its probabilities. It is upsampled image by
@@ -76,7 +88,7 @@ def predict(model: Segmenter, images: Tensor, settings: Evaluation, out_size: tu
     return predict_probabilities(model, images, settings, out_size).argmax(1)
 
 
-def predict_probabilities(model: Segmenter, images: Tensor, settings: Evaluation, out_size: tuple[int, int]) -> Tensor:
+def predict_probabilities(model: Segmenter, images: Tensor, settings: Inference, out_size: tuple[int, int]) -> Tensor:
     """Class probabilities float32 [B,C,*out_size], 0..1, the mean over all scales and flips.
 
     Each view's logits are upsampled first (bilinear, corners not aligned), then turned into probabilities.
@@ -91,11 +103,11 @@ def predict_probabilities(model: Segmenter, images: Tensor, settings: Evaluation
         probabilities = _upsampled(_logits(model, view, settings), out_size).softmax(1)
         probabilities = probabilities.flip(3) if mirrored else probabilities
         total = probabilities if total is None else total.add_(probabilities)
-    assert total is not None  # `Evaluation` has at least one scale
+    assert total is not None  # `Inference` has at least one scale
     return total.div_(len(settings.scales) * (2 if settings.flip else 1))
 
 
-def _views(images: Tensor, settings: Evaluation) -> Iterator[tuple[Tensor, bool]]:
+def _views(images: Tensor, settings: Inference) -> Iterator[tuple[Tensor, bool]]:
     for scale in settings.scales:
         size = [max(1, round(side * scale)) for side in images.shape[2:]]
         # Antialias: plain bilinear skips pixels when it shrinks by more than half.
@@ -110,7 +122,7 @@ def _upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
 
 
-def _logits(model: Segmenter, images: Tensor, settings: Evaluation) -> Tensor:
+def _logits(model: Segmenter, images: Tensor, settings: Inference) -> Tensor:
     """[B,C,h,w] of the whole images, or [B,C,H,W] put together from windows."""
     if settings.window is None:
         return model(images).logits

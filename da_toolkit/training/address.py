@@ -4,7 +4,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import SQLITE, disk_error, without_password
+from da_toolkit.training.files import disk_error
+from da_toolkit.training.shareable import SQLITE, without_password
 
 _VALID = "'mlflow' (SQLite in the runs folder), 'none', a server's address such as http://127.0.0.1:5000, or " + (
     "sqlite:///PATH"
@@ -12,7 +13,7 @@ _VALID = "'mlflow' (SQLite in the runs folder), 'none', a server's address such 
 
 
 def address_of(place: str, runs: Path) -> str:
-    """MLflow's tracking URI for `place`, a value of `--tracking` other than "none"; nothing is opened or asked.
+    """MLflow's tracking URI for `place`, a value of `--tracking` other than "none"; nothing is asked.
 
     Args:
         place: "mlflow" (SQLite file `mlflow.db` in the runs folder, files in `mlartifacts` beside it), the address
@@ -20,14 +21,24 @@ def address_of(place: str, runs: Path) -> str:
         runs: the folder that holds all runs.
 
     Raises:
-        UserError: anything else, a malformed address, or a folder for SQLite that cannot be made.
+        UserError: see `check_address`; or a folder for SQLite that cannot be made.
     """
+    check_address(place)
     if place == "mlflow":
         return _sqlite(runs / "mlflow.db")
     if place.startswith(SQLITE):
-        if place == SQLITE:
-            raise UserError(f"--tracking {place!r} names no file. Valid: {_VALID}.")
         return _sqlite(Path(place.removeprefix(SQLITE)))
+    return place
+
+
+def check_address(place: str) -> None:
+    """Raises `UserError` for a value of `--tracking` that is neither a name, a server's address, nor a SQLite file."""
+    if place in ("mlflow", "none"):
+        return
+    if place == SQLITE:
+        raise UserError(f"--tracking {place!r} names no file. Valid: {_VALID}.")
+    if place.startswith(SQLITE):
+        return
     if not place.startswith(("http://", "https://")):
         raise UserError(f"--tracking {place!r} is unknown. Valid: {_VALID}.")
     try:
@@ -40,7 +51,6 @@ def address_of(place: str, runs: Path) -> str:
             f"--tracking {without_password(place)!r} is no address: http:// or https://, a host, and perhaps a port "
             f"from 1 to 65535. Valid: {_VALID}."
         )
-    return place
 
 
 def _sqlite(file: Path) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import write_whole
+from da_toolkit.training.files import write_whole
 
 FORMAT = 3
 """Counts the changes to what a checkpoint holds."""

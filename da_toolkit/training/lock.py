@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import disk_error
+from da_toolkit.training.files import disk_error
 
 _held: set[TextIO] = set()  # or a killed run's loader workers, which live on for seconds, would hold its folder
 

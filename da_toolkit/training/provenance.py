@@ -1,7 +1,5 @@
-"""Where a result came from: versions, commit, device, memory; and JSON files written whole or not at all."""
+"""Where a result came from: versions, command, commit, device and memory."""
 
-import errno
-import json
 import os
 import platform
 import resource
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from da_toolkit import __version__
-from da_toolkit.errors import UserError
+from da_toolkit.training.shareable import portable
 
 if TYPE_CHECKING:  # the trackers use this file too and have no need of torch
     import torch
@@ -27,10 +25,6 @@ _PACKAGES = (
     "numpy",
     "opencv-python-headless",
 )
-
-
-SQLITE = "sqlite:///"
-"""What an address of a SQLite file begins with."""
 
 
 def environment(device: "torch.device") -> dict[str, Any]:
@@ -51,27 +45,9 @@ def environment(device: "torch.device") -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "device": f"{device.type} ({name})",
-        "command": " ".join([Path(sys.argv[0]).name, *map(_portable, sys.argv[1:])]),
+        "command": " ".join([Path(sys.argv[0]).name, *map(portable, sys.argv[1:])]),
         "commit": git_commit(Path(__file__).parent.parent),
     }
-
-
-def _portable(word: str) -> str:
-    """A word of a command as it may be shared: absolute paths by their last part, addresses without a password."""
-    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    scheme = SQLITE if value.startswith(SQLITE) else ""
-    path = Path(value.removeprefix(scheme))
-    shown = f"{scheme}.../{path.name}" if path.is_absolute() else without_password(value)
-    return f"{option}{equals}{shown}"
-
-
-def without_password(address: str) -> str:
-    """`address` as it may be shown and kept: without `user:password@`."""
-    scheme, separator, rest = address.partition("://")
-    if scheme not in ("http", "https"):
-        return address
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def git_commit(folder: Path) -> str | None:
@@ -109,31 +85,3 @@ def peak_memory_mb(device: "torch.device") -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, but bytes on macOS
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write beside the file and rename. Raises `UserError` naming the folder if the disk refuses."""
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file and rename. Raises `UserError` naming the folder if the disk refuses."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise disk_error(path.parent, error) from error
-
-
-def disk_error(folder: Path, error: OSError) -> UserError:
-    """The error for a folder that cannot be written to."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    reason = "no space is left" if full else error.strerror or str(error)
-    remedy = "Free space there" if full else "Make it writable"
-    return UserError(f"The folder {folder} cannot be written to: {reason}. {remedy} or set --runs to another folder.")

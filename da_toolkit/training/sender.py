@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import without_password
+from da_toolkit.training.shareable import without_password
 from da_toolkit.training.spool import Sent, Spool, Unreachable
 
 POLL, LONGEST_PAUSE = 0.5, 60.0  # seconds between two looks; and between two tries, after pauses of 1, 2, 4, ...

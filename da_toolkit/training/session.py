@@ -15,13 +15,16 @@ from da_toolkit.data.domain import DomainData
 from da_toolkit.data.loader import explained
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import Recipe, flatten
+from da_toolkit.training.address import check_address
 from da_toolkit.training.checkpoint import Checkpoints, save_weights
+from da_toolkit.training.files import write_json
 from da_toolkit.training.launch import launch, lost_ranks_explained, restarted
 from da_toolkit.training.lock import locked
 from da_toolkit.training.parallel import from_main, is_main
-from da_toolkit.training.provenance import environment, without_password, write_json
+from da_toolkit.training.provenance import environment
 from da_toolkit.training.run_log import RunLog
 from da_toolkit.training.scoring import Choice
+from da_toolkit.training.shareable import without_password
 from da_toolkit.training.signals import Stopped, StopRequest
 from da_toolkit.training.tracking import NoTracker, Tracker, make_tracker
 from da_toolkit.training.trainer import Trainer
@@ -78,6 +81,7 @@ class Runtime:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
+        check_address(self.tracking)
         if not 0 <= self.bad_files <= 1:
             raise UserError(f"--bad-files is a share, 0..1, got {self.bad_files}.")
 
@@ -135,18 +139,17 @@ class Session:
         if runtime.overwrite and self.folder.exists() and not restarted():
             shutil.rmtree(self.folder)
         finished = (self.folder / "result.json").exists()
-        resumes = bool(self.checkpoints.files()) and (runtime.resume or not finished)
+        resumes = bool(self.checkpoints.files()) and not finished
         if runtime.resume and not resumes and not finished:
             raise UserError(
                 f"--resume: there is no checkpoint in {self.checkpoints.folder}. Start the run without --resume."
             )
-        if finished and not resumes:
+        if finished:
             changed = differences(settings, self.recipe)
             what = f"finished run of other settings ({changed})" if changed else "finished run"
-            complete = "" if changed or not self.checkpoints.files() else "--resume to complete it, "
             raise UserError(
-                f"The folder {self.folder} already holds a {what}. Pass {complete}--overwrite to delete it and start "
-                "anew, or another --runs or --seed."
+                f"The folder {self.folder} already holds a {what}. Pass --overwrite to delete it and start anew, or "
+                "another --runs or --seed."
             )
         if resumes and (changed := differences(settings, self.recipe)):
             raise UserError(
@@ -155,6 +158,16 @@ class Session:
             )
         write_json(settings, self.recipe.to_json())
         return resumes
+
+    def finished_result(self) -> dict[str, Any] | None:
+        """What a finished run of the same settings came to, where --resume finds one: nothing is left to train."""
+        file = self.folder / "result.json"
+        wanted = self.runtime.resume and not self.runtime.overwrite and file.exists()
+        if not wanted or differences(self.folder / "recipe.json", self.recipe):
+            return None
+        result: dict[str, Any] = _kept(file)
+        print(f"{self.folder} is finished already; its result stands.")
+        return result
 
     def run(self) -> dict[str, Any]:
         """Train, score and write `result.json`, which is also returned.
@@ -174,6 +187,8 @@ class Session:
 
     def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric
+        if finished := from_main(self.finished_result):
+            return finished
         resumes = from_main(self.prepare_folder)
         tracker = make_tracker(self.runtime.tracking, self.folder, resumes) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
@@ -234,11 +249,7 @@ class Session:
 
 def differences(file: Path, recipe: Recipe) -> str:
     """The first settings of `recipe` that are not those in `file`; raises `UserError` if that is damaged."""
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged ({error}). Start anew with --overwrite.") from error
-    kept, now = (dict(flatten(tree)) for tree in (stored, recipe.to_json()))
+    kept, now = (dict(flatten(tree)) for tree in (_kept(file), recipe.to_json()))
     missing = "(none)"
     changed = [
         f"{name}: {kept.get(name, missing)} -> {now.get(name, missing)}"
@@ -247,3 +258,10 @@ def differences(file: Path, recipe: Recipe) -> str:
     ]
     more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
     return "; ".join(changed[:5]) + more
+
+
+def _kept(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}). Start anew with --overwrite.") from error

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from da_toolkit.training.provenance import disk_error, write_json
+from da_toolkit.training.files import disk_error, write_json
 
 _LAST_LINE = 4096  # bytes that hold the line of a finish
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import da_toolkit
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import without_password
+from da_toolkit.training.shareable import without_password
 from da_toolkit.training.spool import Sent, Spool
 
 FINISH_WAIT = 10.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from da_toolkit.training.address import address_of
-from da_toolkit.training.provenance import disk_error
+from da_toolkit.training.files import disk_error
 from da_toolkit.training.spool_tracker import SpoolTracker
 
 

@@ -12,7 +12,8 @@ import torch
 
 import da_toolkit
 from da_toolkit.errors import UserError
-from da_toolkit.training.provenance import environment, git_commit, peak_memory_mb, short_commit, write_json
+from da_toolkit.training.files import write_json
+from da_toolkit.training.provenance import environment, git_commit, peak_memory_mb, short_commit
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -21,8 +21,8 @@ from da_toolkit.methods import SourceOnly
 from da_toolkit.track import sync
 from da_toolkit.training import spool_tracker
 from da_toolkit.training.lock import locked
-from da_toolkit.training.provenance import without_password
 from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.shareable import without_password
 from da_toolkit.training.spool import Sent, Spool
 from da_toolkit.training.spool_tracker import SpoolTracker
 from da_toolkit.training.tracking import MetricsFile, NoTracker, Tracker, make_tracker
@@ -378,6 +378,8 @@ def test_sqlite_beside_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_session_and_its_resumption_are_one_run(tmp_path: Path, tiny_recipe: Callable) -> None:
     for resume in (False, True):
         Session("tiny", tiny_recipe(SourceOnly()), Runtime(runs=tmp_path, workers=0, log_every=1, resume=resume)).run()
+        if not resume:  # as if it had been stopped after its last checkpoint
+            (tmp_path / "tiny" / "0" / "result.json").unlink()
     address = f"sqlite:///{tmp_path}/mlflow.db"
     (run,) = _runs(address, "da_toolkit")
     assert (run.info.run_name, run.info.status, run.data.params["seed"]) == ("tiny/0", "FINISHED", "0")
