@@ -8,7 +8,7 @@ from tester import step_of
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods import ClassMix, Masking, MeanTeacher, Oracle, SourceOnly
-from da_toolkit.methods.mean_teacher import pseudo_labels, weighted_loss
+from da_toolkit.methods.mean_teacher import pseudo_labels, weighted_loss, without_weights
 from da_toolkit.methods.teacher import Teacher
 
 
@@ -65,6 +65,61 @@ def test_the_weighted_loss_equals_a_loop():
                     c = int(label[b, h, w])
                     total -= float(logits[b, :, h, w].log_softmax(0)[c]) * float(weights[b, h, w])
     assert weighted_loss(logits, label, weights).item() == pytest.approx(total / 40, rel=1e-5)
+
+
+def test_class_weights_count_in_the_mean_over_labelled_pixels():
+    generator = torch.Generator().manual_seed(1)
+    logits, label = torch.randn(2, 3, 4, 5, generator=generator), torch.randint(0, 3, (2, 4, 5), generator=generator)
+    label[1, 2] = 255
+    surety, weights = torch.rand(2, 4, 5, generator=generator), torch.tensor([0.5, 1.0, 3.0])
+    above = below = 0.0
+    for b in range(2):
+        for h in range(4):
+            for w in range(5):
+                if label[b, h, w] != 255:
+                    c = int(label[b, h, w])
+                    counts = float(weights[c])
+                    above -= counts * float(surety[b, h, w]) * float(logits[b, :, h, w].log_softmax(0)[c])
+                    below += counts
+    assert weighted_loss(logits, label, surety, weights).item() == pytest.approx(above / below, rel=1e-5)
+
+
+def test_without_weights_undoes_what_weights_do_to_a_trained_network():
+    """The minimum of sum_c w_c p_c (-log q_c) over distributions q, found by descent, gives p back."""
+    truth = torch.tensor([0.55, 0.3, 0.15])
+    weights = torch.tensor([0.5, 1.0, 4.0])
+    logits = torch.zeros(3, requires_grad=True)
+    descent = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def loss():
+        descent.zero_grad()
+        value = -(weights * truth * logits.log_softmax(0)).sum()
+        value.backward()
+        return value
+
+    descent.step(loss)
+    trained = logits.detach().softmax(0)
+    assert trained.argmax() == 2 and truth.argmax() == 0  # weights change the decision
+    found = without_weights(trained[None, :, None, None], weights)[0, :, 0, 0]
+    torch.testing.assert_close(found, truth, rtol=1e-3, atol=1e-4)
+
+
+def test_a_balanced_teacher_labels_without_weights_and_its_losses_have_them(tiny_trainer):
+    settings = MeanTeacher(
+        balanced=True, threshold=0.1, mix=ClassMix(weight=0), masking=Masking(ratio=0, jitter=0, blur=0)
+    )
+    trainer = tiny_trainer(SourceOnly(regularizers=(settings,), class_balance=1.0))
+    trainer.fit(lambda *_: None)
+    trainer.model.eval()
+    seg, term = trainer.terms
+    weights = seg.weights.values
+    assert weights.max() > 2 * weights.min() and torch.equal(term.weights.values, weights)
+    step = step_of(trainer)
+    plain = term.teacher.probabilities(step.target.batch.image)
+    label, sure = pseudo_labels(without_weights(plain, weights), settings)
+    assert not torch.equal(label, plain.argmax(1))
+    expected = weighted_loss(step.target.logits(), label, sure, weights)
+    torch.testing.assert_close(term.losses(step)["masked"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_mixed_loss_equals_the_papers(tiny_trainer):
@@ -130,10 +185,15 @@ def test_it_may_begin_later_while_the_teacher_follows(tiny_trainer):
     assert trainer.terms[1].teacher.steps == 4
 
 
-def test_bad_settings_and_a_method_without_source(tiny_recipe):
+def test_bad_settings_and_a_method_without_source(tiny_recipe, tiny_trainer):
     with pytest.raises(UserError, match="momentum"):
         MeanTeacher(momentum=1.5)
     with pytest.raises(UserError, match="masking"):
         MeanTeacher(masking=Masking(block=0))
     with pytest.raises(UserError, match=r"mix\.weight"):
         tiny_recipe(Oracle(regularizers=(MeanTeacher(),)))
+    masked = MeanTeacher(balanced=True, mix=ClassMix(weight=0.0), masking=Masking())
+    with pytest.raises(UserError, match="balanced counts source labels"):
+        tiny_recipe(Oracle(regularizers=(masked,), class_balance=0.5))
+    with pytest.raises(UserError, match="needs the method's class_balance"):
+        make(tiny_trainer, balanced=True)
