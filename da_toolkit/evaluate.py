@@ -65,8 +65,10 @@ def main() -> None:
     changed += [weights] if command.best else []
     for protocol in scores:
         rows = summarize([{**result, "scores": scores}], protocol)
-        for table in terminal_tables(rows, ", ".join([str(first.run), command.split, protocol, *changed])):
+        for table in terminal_tables(rows, f"{first.run}, {command.split}, {protocol}"):
             Console().print(table)
+    if changed:
+        print(f"other than the run's own: {', '.join(changed)}")
     settings = {"split": command.split, "weights": weights, **now}
     file = first.run / "evaluations.json"
     write_json(file, [*_others(file, settings), {"settings": settings, "scores": scores}])

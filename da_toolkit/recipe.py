@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
@@ -104,7 +104,7 @@ class Recipe:
                 name = type(regularizer).__name__
                 method = type(self.method).__name__
                 raise UserError(f"{name} works on source images, and {method} reads none: leave it out.")
-            regularizer.check(self.schedule.stages, self.method.reads)
+            regularizer.check(self.schedule.stages, self.method)
         if self.source.label_space.classes != self.target.label_space.classes:
             raise UserError(
                 f"source and target have different classes ({self.source.label_space.name} and "
@@ -140,18 +140,18 @@ class Recipe:
 _EXAMPLES = {"source": "GTA5()", "target": "Cityscapes()", "model": "DeepLabV2()", "method": "Adversarial()"}
 
 
-def _check_types(settings: Any, prefix: str) -> None:
+def _check_types(settings: Any, where: str) -> None:
     """Raises `UserError` for the first setting, also of the settings within, that is not of its annotated type."""
-    for name, hint in get_type_hints(type(settings)).items():
-        if get_origin(hint) is ClassVar:
-            continue
-        value, place = getattr(settings, name), f"{prefix}{name}"
+    hints = get_type_hints(type(settings))
+    for name in (entry.name for entry in dataclasses.fields(settings)):
+        value, place = getattr(settings, name), f"{where}{name}"
         try:
-            check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+            check_type(value, hints[name], collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError as error:
-            alone = get_origin(hint) is tuple and not isinstance(value, tuple | list)
-            remedy = " A tuple of one needs a comma: (this,)." if alone else ""
-            raise UserError(f"{place} is {value!r}: {error}.{remedy}") from error
+            what, remedy = " ".join(str(error).split()), ""
+            if get_origin(hints[name]) is tuple and not isinstance(value, tuple):
+                remedy = " Write ( ) for [ ]." if isinstance(value, list) else " A tuple of one needs a comma: (this,)."
+            raise UserError(f"{place} is {value!r}: {what}.{remedy}") from error
         for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
             if dataclasses.is_dataclass(item) and not isinstance(item, type):
                 _check_types(item, f"{place}.{number}." if isinstance(value, tuple) else f"{place}.")
@@ -187,7 +187,17 @@ def _rebuilt(value: Any) -> Any:
     if module.startswith(_OWN) and value.get("code") != _digest(module):
         told = f"{module.removeprefix(_OWN)}.py has changed since this run; {name} may mean something else now."
         warnings.warn(told, stacklevel=2)
-    return kind(**{key: _rebuilt(item) for key, item in value.items() if key not in ("class", "code")})
+    hints = get_type_hints(kind)
+    names = (key for key in value if key not in ("class", "code"))
+    return kind(**{name: _as_annotated(_rebuilt(value[name]), hints.get(name)) for name in names})
+
+
+def _as_annotated(value: Any, hint: Any) -> Any:
+    """What JSON does not tell apart: lists from tuples, and paths from text."""
+    kinds = {get_origin(part) or part for part in (hint, *get_args(hint))}
+    if isinstance(value, tuple) and list in kinds:
+        return list(value)
+    return Path(value) if isinstance(value, str) and Path in kinds else value
 
 
 def _digest(module: str) -> str:
@@ -227,7 +237,7 @@ def find_recipe(name_or_path: str) -> Path:
         return known[path.stem]  # so that recipes/NAME.py works from any folder
     if path.suffix == ".py":
         raise UserError(f"The recipe file {path} does not exist. `python -m da_toolkit.run --list` shows the names.")
-    if path.with_name(f"{path.name}.py").is_file():
+    if Path(f"{name_or_path}.py").is_file():
         raise UserError(f"{name_or_path!r} is no recipe's name. Did you mean the file {path}.py?")
     raise unknown_name("recipe", name_or_path, known)
 

@@ -1,6 +1,7 @@
 """Recipes as data: validation, JSON round trip, and files that cannot be used."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -11,6 +12,20 @@ from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.methods import ClassColours, FeatureDistance, FourierTransfer, LabTransfer, Oracle, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Recipe, Schedule, Stage, find_recipe, flatten, load_recipe, recipe_files, rounds
+
+LISTED = """
+import dataclasses
+from pathlib import Path
+from da_toolkit.methods import SourceOnly
+from da_toolkit.recipe import find_recipe, load_recipe
+
+@dataclasses.dataclass(frozen=True)
+class Mine(SourceOnly):
+    notes: list[str] = dataclasses.field(default_factory=lambda: ["a"])
+    place: Path | None = Path(__file__).parent
+
+recipe = dataclasses.replace(load_recipe(find_recipe("source_only_gta")), method=Mine())
+"""
 
 NAMES = sorted(recipe_files())
 
@@ -62,12 +77,23 @@ def test_terms_of_source_images_are_refused_beside_a_method_that_reads_none(part
         ({"method": SourceOnly(regularizers=ClassColours())}, r"method\.regularizers is .* needs a comma: \(this,\)"),
         ({"method": SourceOnly(regularizers=(ClassColours,))}, r"method\.regularizers is .* item 0 of tuple is not"),
         ({"evaluation": Evaluation(flip=None)}, r"evaluation\.flip is None: None is not an instance of bool"),
+        ({"evaluation": Evaluation(scales=[1.0])}, r"evaluation\.scales is .*Write \( \) for \[ \]"),
+        ({"target_augmentation": Augmentation(crop=64)}, r"target_augmentation\.crop is 64: "),
         ({"schedule": Schedule((Stage(3, 4),))}, r"schedule\.stages\.0\.name is 3: int is not an instance of str"),
     ],
 )
 def test_settings_of_a_wrong_type_are_named(changes, told, tiny_recipe):
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=told) as caught:
         dataclasses.replace(tiny_recipe(SourceOnly()), **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_own_settings_with_lists_and_paths_are_read_back(tmp_path):
+    file = tmp_path / "listed.py"
+    file.write_text(LISTED)
+    recipe = load_recipe(file)
+    assert recipe.method.notes == ["a"]
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
 def test_flatten_names_every_leaf():
@@ -89,6 +115,9 @@ def test_recipe_by_name_path_and_shipped_path(tmp_path, monkeypatch):
         find_recipe("mine")
     with pytest.raises(UserError, match=r"The recipe file adaptsek\.py does not exist"):
         find_recipe("adaptsek.py")
+    for nothing in ("", ".", "/"):
+        with pytest.raises(UserError, match="Unknown recipe"):
+            find_recipe(nothing)
 
 
 @pytest.mark.parametrize(

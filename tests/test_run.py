@@ -82,7 +82,7 @@ def test_evaluate_repeats_the_runs_score(finished, monkeypatch, capsys):
     capsys.readouterr()
     for _ in range(2):  # the same settings again take the place of the first time
         call(monkeypatch, evaluate, session.folder, "--flip", "--scales", 0.75, 1.0, "--images", 1)
-    assert "flip True" in capsys.readouterr().out
+    assert "other than the run's own: flip True, scales" in capsys.readouterr().out
     first, other = json.loads(file.read_text())
     assert first == again and not {"every", "validators"} & set(other["settings"])
     assert other["settings"]["flip"] is True and other["scores"] != result["scores"]
@@ -361,9 +361,10 @@ def test_resume_leaves_a_finished_run_as_it_is(finished, capsys):
     session.runtime = dataclasses.replace(session.runtime, resume=True)
     assert session.run() == result and "is finished already" in capsys.readouterr().out
     assert {file: file.read_bytes() for file in session.folder.rglob("*") if file.is_file()} == before
-    (session.folder / "result.json").write_text("{")
-    with pytest.raises(UserError, match=r"result\.json is damaged .* --overwrite"):
-        session.run()
+    for damaged in ("{", "{}", "null", "3"):
+        (session.folder / "result.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"result\.json is damaged .* --overwrite"):
+            session.run()
 
 
 def test_an_unknown_score_is_never_the_best(tmp_path):

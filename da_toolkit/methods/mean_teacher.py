@@ -14,7 +14,7 @@ from da_toolkit.methods.feature_distance import FeatureDistance
 from da_toolkit.methods.mixing import block_mask, change_colours, class_mask
 from da_toolkit.methods.supervised import LabelWeights, SourceOnly, labelled_mass
 from da_toolkit.methods.teacher import Teacher
-from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.methods.term import BuildContext, Method, Regularizer, Term
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.training.parallel import random_rows
 from da_toolkit.training.stages import Stage, StageContext
@@ -65,8 +65,9 @@ class MeanTeacher(Regularizer):
     start: float = 0.0
     """Share of the run's steps, 0..1, before its losses begin; the teacher follows from the first step."""
     balanced: bool = False
-    """Weigh its losses by class too, as the method's `class_balance` does those of true labels. The teacher then labels
-    as if trained without those weights, or rare classes would grow at their borders from label to label."""
+    """Weigh its losses by class too, as the method's `class_balance` does those of true labels, in a mean over labelled
+    pixels. The teacher then labels as if trained without those weights: else labels that favour rare classes would
+    be weighed in their favour once more."""
     mix: ClassMix = field(default_factory=ClassMix)
     masking: Masking = field(default_factory=lambda: Masking(weight=0.0))
 
@@ -77,17 +78,17 @@ class MeanTeacher(Regularizer):
         if self.masking.block < 1 or not 0 <= self.masking.ratio <= 1:
             raise UserError("mean_teacher.masking: block must be at least 1 and ratio lie in 0..1.")
 
-    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
-        if self.mix.weight and not reads.source:
+    def check(self, stages: Sequence[Stage], method: Method) -> None:
+        if self.mix.weight and not method.reads.source:
             raise UserError(
                 "mean_teacher.mix pastes source classes, and this method reads no source: set mix.weight 0."
             )
-        if self.balanced and not reads.source:
+        if self.balanced and not method.reads.source:
             raise UserError("mean_teacher.balanced counts source labels, and this method reads none: leave it out.")
+        if self.balanced and not method.class_balance:
+            raise UserError("mean_teacher.balanced needs the method's class_balance, which is 0: set it, such as 0.5.")
 
     def build(self, context: BuildContext) -> "MeanTeacherTerm":
-        if self.balanced and not context.class_balance:
-            raise UserError("mean_teacher.balanced needs the method's class_balance, which is 0: set it, such as 0.5.")
         return MeanTeacherTerm(self, context)
 
 
@@ -155,8 +156,9 @@ def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor,
 
 
 def without_weights(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """What a network would say had it been trained without class weights: P / weights, to a sum of 1
-    (Saerens et al., Neural Computation 2002, eq. 4).
+    """About what a network would say had it been trained without class weights: P / weights, to a sum of 1
+    (Saerens et al., Neural Computation 2002, eq. 4). Exact for a sum of weighted losses; ours are divided by each
+    batch's weights.
 
     Args:
         probabilities: [B,C,H,W] of a network trained with them.

@@ -165,7 +165,9 @@ class Session:
         wanted = self.runtime.resume and not self.runtime.overwrite and file.exists()
         if not wanted or differences(self.folder / "recipe.json", self.recipe):
             return None
-        result: dict[str, Any] = _kept(file)
+        result = _kept(file)
+        if not isinstance(result, dict) or "scores" not in result:
+            raise UserError(f"{file} is damaged (it holds no scores). Start anew with --overwrite.")
         print(f"{self.folder} is finished already; its result stands.")
         return result
 
@@ -175,6 +177,8 @@ class Session:
         A run that was stopped goes on from its checkpoint, also with another number of ranks. All ranks return the
         result. Raises `Stopped` after a signal, and `LostRank` when another rank has ended.
         """
+        if finished := self.finished_result():
+            return finished
         with lost_ranks_explained():
             trainer, val = self.build()
             with StopRequest() as stop, ExitStack() as held:
@@ -187,8 +191,6 @@ class Session:
 
     def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric
-        if finished := from_main(self.finished_result):
-            return finished
         resumes = from_main(self.prepare_folder)
         tracker = make_tracker(self.runtime.tracking, self.folder, resumes) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
@@ -240,11 +242,12 @@ class Session:
 
     def _keep(self, result: dict[str, Any], trainer: Trainer, tracker: Tracker) -> None:
         save_weights(self.folder / "model.safetensors", trainer.model)
-        write_json(self.folder / "result.json", result)
-        for name in ("model.safetensors", "result.json", "recipe.json"):
+        for name in ("model.safetensors", "recipe.json"):
             tracker.artifact(self.folder / name)
         for picture in sorted((self.folder / "pictures").glob("*.png")):
             tracker.picture(picture)
+        write_json(self.folder / "result.json", result)  # last: with it a run is finished
+        tracker.artifact(self.folder / "result.json")
 
 
 def differences(file: Path, recipe: Recipe) -> str:

@@ -122,11 +122,16 @@ def test_a_balanced_teacher_labels_without_weights_and_its_losses_have_them(tiny
     torch.testing.assert_close(term.losses(step)["masked"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_mixed_loss_equals_the_papers(tiny_trainer):
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_mixed_loss_equals_the_papers(balanced, tiny_trainer):
     """With no colour change: source pixels and labels where pasted, the teacher's elsewhere."""
-    trainer = make(tiny_trainer, threshold=0.2, mix=ClassMix(weight=0.5, jitter=0, blur=0))
+    settings = MeanTeacher(threshold=0.2, balanced=balanced, mix=ClassMix(weight=0.5, jitter=0, blur=0))
+    trainer = tiny_trainer(SourceOnly(regularizers=(settings,), class_balance=0.5))
     trainer.model.eval()
     term, step = trainer.terms[1], step_of(trainer)
+    weights = torch.linspace(0.5, 2, 19) if balanced else torch.ones(19)
+    if balanced:
+        term.weights.values.copy_(weights)
     with torch.no_grad():
         for parameter in term.teacher.network.parameters():
             parameter.mul_(1.1)  # so that teacher and student differ
@@ -135,8 +140,9 @@ def test_the_mixed_loss_equals_the_papers(tiny_trainer):
     torch.manual_seed(3)
     scores = torch.rand(2, 19)
     source, target = step.source.batch, step.target.batch
-    probabilities = term.teacher.probabilities(target.image)
-    total = []
+    probabilities = term.teacher.probabilities(target.image) / weights[:, None, None]
+    probabilities /= probabilities.sum(1, keepdim=True)
+    above = below = 0.0
     for image in range(2):
         present = source.label[image].unique().tolist()
         taken = sorted(present, key=lambda c: float(scores[image, c]))[: (len(present) + 1) // 2]
@@ -146,8 +152,10 @@ def test_the_mixed_loss_equals_the_papers(tiny_trainer):
         label = torch.where(pasted, source.label[image], label)
         weight = torch.where(pasted, 1.0, (highest > 0.2).float().mean())
         logits = torch.nn.functional.interpolate(trainer.model(mixed[None]).logits, size=(64, 96), mode="bilinear")
-        total.append((torch.nn.functional.cross_entropy(logits, label[None], reduction="none")[0] * weight).mean())
-    torch.testing.assert_close(found, 0.5 * (total[0] + total[1]) / 2, rtol=1e-4, atol=1e-5)
+        each = torch.nn.functional.cross_entropy(logits, label[None], reduction="none")[0]
+        above = above + (each * weight * weights[label]).sum()
+        below = below + weights[label].sum()
+    torch.testing.assert_close(found, 0.5 * above / below, rtol=1e-4, atol=1e-5)
 
 
 def test_the_masked_loss_shows_the_network_less_than_the_teacher(tiny_trainer):
@@ -185,7 +193,7 @@ def test_it_may_begin_later_while_the_teacher_follows(tiny_trainer):
     assert trainer.terms[1].teacher.steps == 4
 
 
-def test_bad_settings_and_a_method_without_source(tiny_recipe, tiny_trainer):
+def test_bad_settings_and_a_method_without_source(tiny_recipe):
     with pytest.raises(UserError, match="momentum"):
         MeanTeacher(momentum=1.5)
     with pytest.raises(UserError, match="masking"):
@@ -196,4 +204,4 @@ def test_bad_settings_and_a_method_without_source(tiny_recipe, tiny_trainer):
     with pytest.raises(UserError, match="balanced counts source labels"):
         tiny_recipe(Oracle(regularizers=(masked,), class_balance=0.5))
     with pytest.raises(UserError, match="needs the method's class_balance"):
-        make(tiny_trainer, balanced=True)
+        tiny_recipe(SourceOnly(regularizers=(MeanTeacher(balanced=True),)))
