@@ -104,7 +104,7 @@ class Recipe:
                 name = type(regularizer).__name__
                 method = type(self.method).__name__
                 raise UserError(f"{name} works on source images, and {method} reads none: leave it out.")
-            regularizer.check(self.schedule.stages, self.method)
+            regularizer.check(self.schedule.stages, self.method.reads)
         if self.source.label_space.classes != self.target.label_space.classes:
             raise UserError(
                 f"source and target have different classes ({self.source.label_space.name} and "

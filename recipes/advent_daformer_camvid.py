@@ -15,7 +15,7 @@ recipe = Recipe(
     method=Adversarial(
         # Adversarial weights and rates are 5 times the published ones, for a run that is 250 times shorter.
         discriminators=(SelfInformation(weight=5e-3, width=32, lr=5e-4, start=0.5),),
-        regularizers=(ClassColours(), MeanTeacher(start=0.6, balanced=True), FeatureDistance()),
+        regularizers=(ClassColours(), MeanTeacher(start=0.6), FeatureDistance()),
         class_balance=0.5,
     ),
     schedule=Schedule((Stage("train", steps=1_000),)),

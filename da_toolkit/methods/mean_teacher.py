@@ -12,12 +12,12 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 from da_toolkit.methods.feature_distance import FeatureDistance
 from da_toolkit.methods.mixing import block_mask, change_colours, class_mask
-from da_toolkit.methods.supervised import LabelWeights, SourceOnly, labelled_mass
+from da_toolkit.methods.supervised import SourceOnly
 from da_toolkit.methods.teacher import Teacher
-from da_toolkit.methods.term import BuildContext, Method, Regularizer, Term
+from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.training.parallel import random_rows
-from da_toolkit.training.stages import Stage, StageContext
+from da_toolkit.training.stages import Stage
 from da_toolkit.training.step import Step
 
 
@@ -64,10 +64,6 @@ class MeanTeacher(Regularizer):
     """The same from its bottom, where the car's bonnet is (DAFormer: 120 of 512)."""
     start: float = 0.0
     """Share of the run's steps, 0..1, before its losses begin; the teacher follows from the first step."""
-    balanced: bool = False
-    """Weigh its losses by class too, as the method's `class_balance` does those of true labels, in a mean over labelled
-    pixels. The teacher then labels as if trained without those weights: else labels that favour rare classes would
-    be weighed in their favour once more."""
     mix: ClassMix = field(default_factory=ClassMix)
     masking: Masking = field(default_factory=lambda: Masking(weight=0.0))
 
@@ -78,15 +74,11 @@ class MeanTeacher(Regularizer):
         if self.masking.block < 1 or not 0 <= self.masking.ratio <= 1:
             raise UserError("mean_teacher.masking: block must be at least 1 and ratio lie in 0..1.")
 
-    def check(self, stages: Sequence[Stage], method: Method) -> None:
-        if self.mix.weight and not method.reads.source:
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
+        if self.mix.weight and not reads.source:
             raise UserError(
                 "mean_teacher.mix pastes source classes, and this method reads no source: set mix.weight 0."
             )
-        if self.balanced and not method.reads.source:
-            raise UserError("mean_teacher.balanced counts source labels, and this method reads none: leave it out.")
-        if self.balanced and not method.class_balance:
-            raise UserError("mean_teacher.balanced needs the method's class_balance, which is 0: set it, such as 0.5.")
 
     def build(self, context: BuildContext) -> "MeanTeacherTerm":
         return MeanTeacherTerm(self, context)
@@ -102,13 +94,8 @@ class MeanTeacherTerm(Term):
         self.settings = settings
         self.teacher = Teacher(context.network)
         self.num_classes = len(context.label_space)
-        self.weights = LabelWeights(context) if settings.balanced else None
         mean = cast(Tensor, context.network.mean)
         self.register_buffer("blank", mean.clone())  # what normalisation makes 0
-
-    def begin_stage(self, stage: StageContext) -> None:
-        if self.weights is not None:
-            self.weights.count(stage, "source")
 
     def follow(self, network: nn.Module) -> None:
         self.teacher.follow(network, self.settings.momentum)
@@ -117,12 +104,8 @@ class MeanTeacherTerm(Term):
         if step.index < self.settings.start * step.total:
             return {}
         target = step.target.batch
+        label, sure = pseudo_labels(self.teacher.probabilities(target.image), self.settings)
         losses, settings = {}, self.settings
-        weights = None if self.weights is None else self.weights.values
-        probabilities = self.teacher.probabilities(target.image)
-        if weights is not None:
-            probabilities = without_weights(probabilities, weights)
-        label, sure = pseudo_labels(probabilities, settings)
         if settings.mix.weight:
             source = step.source
             scores = random_rows(len(label), self.num_classes, label.device)
@@ -131,14 +114,14 @@ class MeanTeacherTerm(Term):
             images = change_colours(images, settings.mix.jitter, settings.mix.blur)
             view = step.view(replace(target, image=images))
             mixed = torch.where(pasted, source.label, label)
-            loss = weighted_loss(view.logits(), mixed, sure.masked_fill(pasted, 1.0), weights)
+            loss = weighted_loss(view.logits(), mixed, sure.masked_fill(pasted, 1.0))
             losses["mix"] = settings.mix.weight * loss
         if settings.masking.weight:
             hidden = block_mask(target.image, settings.masking.block, settings.masking.ratio)
             images = change_colours(target.image, settings.masking.jitter, settings.masking.blur)
             images = torch.where(hidden, self.blank, images)
             view = step.view(replace(target, image=images))
-            loss = weighted_loss(view.logits(), label, sure, weights)
+            loss = weighted_loss(view.logits(), label, sure)
             losses["masked"] = settings.masking.weight * loss
         return losses
 
@@ -155,28 +138,15 @@ def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor,
     return label, sure
 
 
-def without_weights(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """About what a network would say had it been trained without class weights: P / weights, to a sum of 1
-    (Saerens et al., Neural Computation 2002, eq. 4). Exact for a sum of weighted losses; ours are divided by each
-    batch's weights.
-
-    Args:
-        probabilities: [B,C,H,W] of a network trained with them.
-        weights: [C], positive.
-    """
-    return F.normalize(probabilities / weights[:, None, None], p=1.0, dim=1)
-
-
-def weighted_loss(logits: Tensor, label: Tensor, pixel_weights: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def weighted_loss(logits: Tensor, label: Tensor, pixel_weights: Tensor) -> Tensor:
     """Mean over all pixels of the pixel's weight times its cross-entropy; ignored pixels (255) give 0.
 
     Args:
         logits: [B,C,H,W].
         label, pixel_weights: [B,H,W].
-        class_weights: [C], what a pixel of each class counts in the mean, which is then over labelled pixels.
     """
-    each = F.cross_entropy(logits, label, class_weights, ignore_index=IGNORE, reduction="none") * pixel_weights
-    return each.mean() if class_weights is None else each.sum() / labelled_mass(label, class_weights)
+    each = F.cross_entropy(logits, label, ignore_index=IGNORE, reduction="none")
+    return (each * pixel_weights).mean()
 
 
 @METHODS.register(

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from da_toolkit.errors import UserError
 from da_toolkit.methods.supervised import SourceOnly
 from da_toolkit.methods.teacher import Teacher
-from da_toolkit.methods.term import BuildContext, Method, Regularizer, Term
+from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.training.parallel import sum_over_ranks
 from da_toolkit.training.stages import Stage, StageContext
@@ -54,7 +54,7 @@ class Prototypes(Regularizer):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"prototypes.{name} lies in 0..1, got {getattr(self, name)}.")
 
-    def check(self, stages: Sequence[Stage], method: Method) -> None:
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
         if not any(stage.round for stage in stages):
             raise UserError(
                 "Prototypes are made in rounds, but no stage of the schedule is one: add `*rounds(3, steps=...)` to "

@@ -12,7 +12,7 @@ from da_toolkit.methods.adversarial import Adversarial, OutputSpace
 from da_toolkit.methods.entropy import entropy_map
 from da_toolkit.methods.supervised import SourceOnly, mean_where, segmentation_loss
 from da_toolkit.methods.teacher import Teacher
-from da_toolkit.methods.term import BuildContext, Method, Regularizer, Term
+from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.methods.thresholds import ClassBalanced, InstanceAdaptive, ThresholdPass, Thresholds
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.training.stages import Stage, StageContext
@@ -44,7 +44,7 @@ class PseudoLabels(Regularizer):
         if self.softness is not None and self.softness <= 0:
             raise UserError(f"pseudo_labels.softness must be positive or none, got {self.softness}.")
 
-    def check(self, stages: Sequence[Stage], method: Method) -> None:
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
         if not any(stage.round for stage in stages):
             raise UserError(
                 "Pseudo-labels are made in rounds, but no stage of the schedule is one: add `*rounds(3, steps=...)` to "

@@ -102,8 +102,8 @@ class Regularizer:
         """The region maps that its term reads with every target image, if it does."""
         return None
 
-    def check(self, stages: Sequence[Stage], method: "Method") -> None:
-        """Raises `UserError` for a schedule, or a method, with which the term could never act."""
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
+        """Raises `UserError` for a schedule, or a method's data, with which the term could never act."""
 
     def build(self, context: BuildContext) -> Term:
         raise NotImplementedError
@@ -117,7 +117,7 @@ class Method:
     """Terms that join this method's own."""
     class_balance: float = 0.0
     """Weights (class frequency)^-class_balance in the cross-entropy of true labels: 0 = none, 0.5 = inverse square
-    root. Labels that a network makes itself, RPT's too, have none, except those of a `MeanTeacher` that is balanced."""
+    root. Labels that a network makes itself, RPT's too, have none."""
 
     @property
     def own_reads(self) -> Reads:

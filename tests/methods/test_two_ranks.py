@@ -5,7 +5,6 @@ from ranks import gradients, two_ranks
 from tester import METHOD_NAMES
 
 from da_toolkit.data.transforms import Augmentation
-from da_toolkit.methods import MeanTeacher, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.registry import METHODS
 from da_toolkit.training.optim import SGD
@@ -31,13 +30,10 @@ def test_gradients_of_a_rounds_first_step_are_equal_for_every_method(tmp_path, t
             label[: 9 * (index % 4)] = 255
             return label
 
-    balanced = SourceOnly(regularizers=(MeanTeacher(balanced=True, threshold=0.1),), class_balance=0.5)
-    methods = {name: METHODS[name].build() for name in METHOD_NAMES} | {"dacs, balanced": balanced}
-
     def second_steps(fabric, batch_size=2):
         found = {}
-        for name, method in methods.items():
-            recipe = tiny_recipe(method, steps=2, rounds=True, batch_size=batch_size, **SETTINGS)
+        for name in METHOD_NAMES:
+            recipe = tiny_recipe(METHODS[name].build(), steps=2, rounds=True, batch_size=batch_size, **SETTINGS)
             trainer = Trainer(recipe, fabric, Ragged(), Ragged(seed=1))
             first = {}
 
@@ -51,7 +47,7 @@ def test_gradients_of_a_rounds_first_step_are_equal_for_every_method(tmp_path, t
 
     ranks = two_ranks(second_steps, tmp_path)
     expected = second_steps(Fabric(accelerator="cpu", devices=1), 4)
-    for name in methods:
+    for name in METHOD_NAMES:
         for found in ranks:
             assert found[name].keys() == expected[name].keys()
             for key, tensor in expected[name].items():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.methods.term import BuildContext, Method, Regularizer, Term
+from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.regularizers.rpt.cluster import (
     Cluster,
@@ -77,8 +77,8 @@ class RPT(Regularizer):
     def superpixels(self) -> Superpixels | None:
         return self.regions if self.patch.weight or self.cluster.weight else None
 
-    def check(self, stages: Sequence[Stage], method: Method) -> None:
-        if self.logic.weight and not method.reads.source:
+    def check(self, stages: Sequence[Stage], reads: Reads) -> None:
+        if self.logic.weight and not reads.source:
             raise UserError(
                 "RPT learns its spatial logic from source labels, and this method reads none: set logic.weight to 0."
             )
