@@ -38,6 +38,9 @@ def main() -> None:
     comparisons = compare(runs, command.protocol, command.baseline)
     if command.format:
         sys.stdout.write(DOCUMENTS[command.format](comparisons))
+        if command.format == "csv":  # which has no place for them
+            for note in (note for comparison in comparisons for note in comparison.notes):
+                print(note, file=sys.stderr)
         return
     try:
         command.out.mkdir(parents=True, exist_ok=True)

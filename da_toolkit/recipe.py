@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import math
 import sys
 import traceback
 import warnings
@@ -99,6 +100,8 @@ class Recipe:
         for name in ("batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.method.class_balance < 0:
+            raise UserError(f"method.class_balance must be at least 0 (0 = off), got {self.method.class_balance}.")
         for regularizer in self.method.regularizers:
             if regularizer.needs_source and not self.method.reads.source:
                 name = type(regularizer).__name__
@@ -141,7 +144,8 @@ _EXAMPLES = {"source": "GTA5()", "target": "Cityscapes()", "model": "DeepLabV2()
 
 
 def _check_types(settings: Any, where: str) -> None:
-    """Raises `UserError` for the first setting, also of the settings within, that is not of its annotated type."""
+    """Raises `UserError` for the first setting, also of the settings within, that is not of its annotated type, is
+    not a finite number, or is a negative weight."""
     hints = get_type_hints(type(settings))
     for name in (entry.name for entry in dataclasses.fields(settings)):
         value, place = getattr(settings, name), f"{where}{name}"
@@ -152,6 +156,10 @@ def _check_types(settings: Any, where: str) -> None:
             if get_origin(hints[name]) is tuple and not isinstance(value, tuple):
                 remedy = " Write ( ) for [ ]." if isinstance(value, list) else " A tuple of one needs a comma: (this,)."
             raise UserError(f"{place} is {value!r}: {what}.{remedy}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{place} is {value}: it must be a finite number.")
+        if name == "weight" and isinstance(value, int | float) and value < 0:
+            raise UserError(f"{place} is {value}: below 0 it would turn its loss round. 0 turns it off.")
         for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
             if dataclasses.is_dataclass(item) and not isinstance(item, type):
                 _check_types(item, f"{place}.{number}." if isinstance(value, tuple) else f"{place}.")
@@ -257,6 +265,8 @@ def load_recipe(path: Path) -> Recipe:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
         where = f", line {lines[-1]}" if lines else ""
         what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
+        if isinstance(error, TypeError) and "not iterable" in what:
+            what += " A tuple of one needs a comma: (this,)."
         raise UserError(f"Recipe {path}{where}: {what}") from error
     if not hasattr(module, "recipe"):
         raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`, and defines no `recipe`.")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,16 @@ def test_one_format_alone_is_printed_and_nothing_written(made_up, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     call(monkeypatch, made_up, "--format", format, "--baseline", "method_gta", "--protocol", "cityscapes19")
     assert capsys.readouterr().out.startswith(begins) and not list(tmp_path.iterdir())
+
+
+def test_notes_stand_beside_a_csv_on_stderr(made_up, tmp_path, monkeypatch, capsys):
+    runs = shutil.copytree(made_up, tmp_path / "runs")
+    for file in (runs / "oracle_gta").rglob("result.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "steps": 77}))
+    call(monkeypatch, runs, "--format", "csv", "--protocol", "cityscapes19")
+    table, notes = capsys.readouterr()
+    assert table.startswith("protocol,recipe") and "Runs differ" not in table
+    assert "Runs differ in training steps" in notes
 
 
 def test_a_folder_that_cannot_be_written_is_named(made_up, tmp_path, monkeypatch):

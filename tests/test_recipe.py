@@ -9,9 +9,10 @@ from da_toolkit.data import GTA5, CamVid, Folder
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Evaluation
-from da_toolkit.methods import ClassColours, FeatureDistance, FourierTransfer, LabTransfer, Oracle, SourceOnly
+from da_toolkit.methods import ClassColours, Entropy, FeatureDistance, FourierTransfer, LabTransfer, Oracle, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Recipe, Schedule, Stage, find_recipe, flatten, load_recipe, recipe_files, rounds
+from da_toolkit.training.optim import LearningRate
 
 LISTED = """
 import dataclasses
@@ -77,6 +78,15 @@ def test_terms_of_source_images_are_refused_beside_a_method_that_reads_none(part
         ({"method": SourceOnly(regularizers=ClassColours())}, r"method\.regularizers is .* needs a comma: \(this,\)"),
         ({"method": SourceOnly(regularizers=(ClassColours,))}, r"method\.regularizers is .* item 0 of tuple is not"),
         ({"evaluation": Evaluation(flip=None)}, r"evaluation\.flip is None: None is not an instance of bool"),
+        (
+            {"learning_rate": LearningRate(power=float("nan"))},
+            r"learning_rate\.power is nan: .* a finite number",
+        ),
+        (
+            {"method": SourceOnly(regularizers=(Entropy(weight=-1.0),))},
+            r"method\.regularizers\.0\.weight is -1\.0: ",
+        ),
+        ({"method": SourceOnly(class_balance=-1.0)}, r"method\.class_balance must be at least 0"),
         ({"evaluation": Evaluation(scales=[1.0])}, r"evaluation\.scales is .*Write \( \) for \[ \]"),
         ({"target_augmentation": Augmentation(crop=64)}, r"target_augmentation\.crop is 64: "),
         ({"schedule": Schedule((Stage(3, 4),))}, r"schedule\.stages\.0\.name is 3: int is not an instance of str"),
@@ -126,6 +136,10 @@ def test_recipe_by_name_path_and_shipped_path(tmp_path, monkeypatch):
         ("recipe = (", "line 1"),
         ("x = 1", "must define `recipe = Recipe(...)`, and defines no `recipe`"),
         ("recipe = 3", "its `recipe` is 3"),
+        (
+            "from da_toolkit.methods import Adversarial, OutputSpace\nAdversarial(discriminators=(OutputSpace()))",
+            "line 2: TypeError: 'OutputSpace' object is not iterable. A tuple of one needs a comma: (this,).",
+        ),
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("\n\nrecipe = 1 / 0", "line 3: ZeroDivisionError"),
         ("from da_toolkit.recipe import Stage\nStage('a', 0)", "needs at least 1 step"),

@@ -416,6 +416,7 @@ def test_a_method_that_is_none_is_refused_by_the_recipe(method, told):
             ["adaptseg_gta", "--demo", "--check", "--tracking", "mlfow"],
             "--tracking 'mlfow' is unknown. Valid: 'mlflow'",
         ),
+        (["adaptseg_gta", "--demo", "--resume", "--overwrite"], "--resume continues the run that --overwrite would"),
         (["--family", "self-trainin"], "Unknown family 'self-trainin'.* self-training"),
         (["adaptseg_gta", "--family", "adversarial"], "--family chooses what --list shows"),
     ],

@@ -81,6 +81,8 @@ class Runtime:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
+        if self.resume and self.overwrite:
+            raise UserError("--resume continues the run that --overwrite would delete: pass one of them.")
         check_address(self.tracking)
         if not 0 <= self.bad_files <= 1:
             raise UserError(f"--bad-files is a share, 0..1, got {self.bad_files}.")

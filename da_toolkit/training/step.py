@@ -37,7 +37,7 @@ class View:
     def label(self) -> Tensor:
         """int64 [B,H,W]. Raises RuntimeError where the method did not ask for this domain's labels."""
         if self.batch.label is None:
-            raise RuntimeError("this step carries no labels of that domain: the method's `reads` does not name them")
+            raise RuntimeError("this step has no labels of that domain: the method's `own_reads` does not name them")
         return self.batch.label
 
     def logits(self, level: Level = "main") -> Tensor:
@@ -100,13 +100,13 @@ class Step:
     @property
     def source(self) -> View:
         if self._source is None:
-            raise RuntimeError("the method's `reads` does not name the source")
+            raise RuntimeError("the method's `own_reads` does not name the source")
         return self._source
 
     @property
     def target(self) -> View:
         if self._target is None:
-            raise RuntimeError("the method's `reads` does not name the target")
+            raise RuntimeError("the method's `own_reads` does not name the target")
         return self._target
 
     @property
