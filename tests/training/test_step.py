@@ -32,7 +32,7 @@ def test_what_a_method_did_not_ask_for_is_refused():
     step = Step(network([]), None, batch)
     with pytest.raises(RuntimeError, match="does not name the source"):
         _ = step.source
-    with pytest.raises(RuntimeError, match="carries no labels"):
+    with pytest.raises(RuntimeError, match="has no labels of that domain"):
         _ = step.target.label
     with pytest.raises(RuntimeError, match="no auxiliary level"):
         step.target.logits("aux")
