@@ -96,7 +96,7 @@ class Recipe:
                     f"{name} must be the settings of one, such as {_EXAMPLES[name]}; got {value!r}"
                     + (", the class itself: add brackets." if isinstance(value, type) else ".")
                 )
-        _check_types(self, "")
+        _check_values(self, "")
         for name in ("batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -143,7 +143,7 @@ class Recipe:
 _EXAMPLES = {"source": "GTA5()", "target": "Cityscapes()", "model": "DeepLabV2()", "method": "Adversarial()"}
 
 
-def _check_types(settings: Any, where: str) -> None:
+def _check_values(settings: Any, where: str) -> None:
     """Raises `UserError` for the first setting, also of the settings within, that is not of its annotated type, is
     not a finite number, or is a negative weight."""
     hints = get_type_hints(type(settings))
@@ -162,7 +162,7 @@ def _check_types(settings: Any, where: str) -> None:
             raise UserError(f"{place} is {value}: below 0 it would turn its loss round. 0 turns it off.")
         for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
             if dataclasses.is_dataclass(item) and not isinstance(item, type):
-                _check_types(item, f"{place}.{number}." if isinstance(value, tuple) else f"{place}.")
+                _check_values(item, f"{place}.{number}." if isinstance(value, tuple) else f"{place}.")
 
 
 def _plain(value: Any) -> Any:

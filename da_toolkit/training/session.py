@@ -64,7 +64,8 @@ class Runtime:
     compile: bool = False
     """Pass the network through torch.compile."""
     resume: bool = False
-    """Insist on continuing from the run folder's checkpoint, which an unfinished run of the same recipe does anyway."""
+    """Insist on continuing from the run folder's checkpoint, which an unfinished run of the same recipe does anyway.
+    A finished one stays as it is."""
     overwrite: bool = False
     """Start anew in a folder that holds a run, deleting it."""
 
@@ -164,8 +165,7 @@ class Session:
     def finished_result(self) -> dict[str, Any] | None:
         """What a finished run of the same settings came to, where --resume finds one: nothing is left to train."""
         file = self.folder / "result.json"
-        wanted = self.runtime.resume and not self.runtime.overwrite and file.exists()
-        if not wanted or differences(self.folder / "recipe.json", self.recipe):
+        if not self.runtime.resume or not file.exists() or differences(self.folder / "recipe.json", self.recipe):
             return None
         result = _kept(file)
         if not isinstance(result, dict) or "scores" not in result:
