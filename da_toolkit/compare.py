@@ -39,8 +39,9 @@ def main() -> None:
     if command.format:
         sys.stdout.write(DOCUMENTS[command.format](comparisons))
         if command.format == "csv":  # which has no place for them
-            for note in (note for comparison in comparisons for note in comparison.notes):
-                print(note, file=sys.stderr)
+            for comparison in comparisons:
+                for note in comparison.notes:
+                    print(note, file=sys.stderr)
         return
     try:
         command.out.mkdir(parents=True, exist_ok=True)

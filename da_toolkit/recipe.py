@@ -5,7 +5,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import math
 import sys
 import traceback
 import warnings
@@ -14,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
-
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.rare_classes import RareClasses
 from da_toolkit.data.transforms import Augmentation
@@ -23,6 +20,7 @@ from da_toolkit.errors import UserError, unknown_name
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.methods.term import Method
 from da_toolkit.models.settings import ModelSettings
+from da_toolkit.setting_values import check_values
 from da_toolkit.training.optim import SGD, LearningRate, Optimizer
 from da_toolkit.training.stages import Stage, rounds
 
@@ -96,7 +94,7 @@ class Recipe:
                     f"{name} must be the settings of one, such as {_EXAMPLES[name]}; got {value!r}"
                     + (", the class itself: add brackets." if isinstance(value, type) else ".")
                 )
-        _check_values(self, "")
+        check_values(self)
         for name in ("batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -141,28 +139,6 @@ class Recipe:
 
 
 _EXAMPLES = {"source": "GTA5()", "target": "Cityscapes()", "model": "DeepLabV2()", "method": "Adversarial()"}
-
-
-def _check_values(settings: Any, where: str) -> None:
-    """Raises `UserError` for the first setting, also of the settings within, that is not of its annotated type, is
-    not a finite number, or is a negative weight."""
-    hints = get_type_hints(type(settings))
-    for name in (entry.name for entry in dataclasses.fields(settings)):
-        value, place = getattr(settings, name), f"{where}{name}"
-        try:
-            check_type(value, hints[name], collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
-        except TypeCheckError as error:
-            what, remedy = " ".join(str(error).split()), ""
-            if get_origin(hints[name]) is tuple and not isinstance(value, tuple):
-                remedy = " Write ( ) for [ ]." if isinstance(value, list) else " A tuple of one needs a comma: (this,)."
-            raise UserError(f"{place} is {value!r}: {what}.{remedy}") from error
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{place} is {value}: it must be a finite number.")
-        if name == "weight" and isinstance(value, int | float) and value < 0:
-            raise UserError(f"{place} is {value}: below 0 it would turn its loss round. 0 turns it off.")
-        for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
-            if dataclasses.is_dataclass(item) and not isinstance(item, type):
-                _check_values(item, f"{place}.{number}." if isinstance(value, tuple) else f"{place}.")
 
 
 def _plain(value: Any) -> Any:
