@@ -15,7 +15,7 @@ from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.evaluation.evaluate import evaluate
 from da_toolkit.evaluation.inference import Inference
 from da_toolkit.evaluation.protocols import protocols_for, score
-from da_toolkit.recipe import load_recipe
+from da_toolkit.recipe import find_recipe, load_recipe
 from da_toolkit.report.runs import read_run
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.files import write_json
@@ -38,14 +38,14 @@ class Command:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m da_toolkit.evaluate", add_help=False, allow_abbrev=False)
     parser.add_argument("run", type=Path, nargs="?", help="a run's folder, such as runs/adaptseg_gta/0")
-    parser.add_argument("--recipe", type=Path, help="the recipe's file, if it defines classes of its own")
+    parser.add_argument("--recipe", help="the recipe's file, if it defines classes of its own")
     first, rest = parser.parse_known_args()
     if first.run is None:
         parser.print_help()
         print("\nWith a run, --help shows every setting of the evaluation that can be overridden.")
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
     if first.recipe is not None:
-        load_recipe(first.recipe)
+        load_recipe(find_recipe(first.recipe))
     result, recipe = read_run(first.run).result, load_recipe_of(first.run)
     own = Inference(**{field.name: getattr(recipe.evaluation, field.name) for field in dataclasses.fields(Inference)})
     command = tyro.cli(

@@ -42,9 +42,7 @@ def main() -> int:
         verb.add_argument("--data-root", type=Path, help="folder that holds the data sets")
         verb.add_argument("--demo", action="store_true", help="use the street world instead")
     superpixels.add_argument("--cores", type=int, help="processes (default: all cores)")
-    show.add_argument(
-        "--recipe", dest="file", type=Path, help="the file of a run's recipe, if it defines classes of its own"
-    )
+    show.add_argument("--recipe", dest="file", help="the file of a run's recipe, if it defines classes of its own")
     show.add_argument("--folder", type=Path, help="where the pictures go (default: pictures, or the run's own)")
     options = parser.parse_args()
     if options.verb == "check":
@@ -53,7 +51,7 @@ def main() -> int:
         return make_superpixels(options.recipe, options.data_root, options.demo, options.cores)
     if options.verb == "show":
         if options.file is not None:
-            load_recipe(options.file)
+            load_recipe(find_recipe(options.file))
         return show_regions(options.recipe, options.data_root, options.demo, options.folder)
     return export_streets(options.folder, options.frames, tuple(options.size) if options.size else None)
 
@@ -64,7 +62,14 @@ def check_recipe(name: str, data_root: Path | None, demo: bool) -> int:
     found = 0
     for domain, split in ((recipe.source, "train"), (recipe.target, "train"), (recipe.target, "val")):
         reads_labels = domain is recipe.source or split == "val" or recipe.method.reads.target_labels
-        report = check_split(domain.build(split, data_root), reads_labels)
+        try:
+            report = check_split(domain.build(split, data_root), reads_labels)
+        except UserError as error:  # so that the other splits are looked at too
+            print(f"{type(domain).__name__} {split}: not opened\n  problem: {error}")
+            found += 1
+            continue
+        if reads_labels and not report.labelled:
+            report.problems.append("no labels, and a run needs them" + " to be scored" * (split == "val"))
         print("\n".join(report.lines()))
         found += len(report.problems)
     return 1 if found else 0
@@ -81,6 +86,8 @@ def _superpixels(recipe: Recipe, name: str) -> SuperpixelCache:
 
 def make_superpixels(name: str, data_root: Path | None, demo: bool, cores: int | None) -> int:
     """Fill the cache; what is there already is kept, so an interrupted call goes on where it stopped."""
+    if cores is not None and cores < 1:
+        raise UserError(f"--cores must be at least 1, got {cores}.")
     recipe = _load(name, demo)
     cache = _superpixels(recipe, name)
     data = recipe.target.build("train", data_root)

@@ -184,6 +184,18 @@ def _as_annotated(value: Any, hint: Any) -> Any:
     return Path(value) if isinstance(value, str) and Path in kinds else value
 
 
+def _wrong_type(error: Exception) -> str:
+    """What `check_values` says of the settings whose own check stumbled over a value of a wrong type, if one did."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "__post_init__" and isinstance(error, TypeError):
+            settings = frame.f_locals["self"]
+            try:
+                check_values(settings, f"{type(settings).__name__}.")
+            except UserError as told:
+                return str(told)
+    return ""
+
+
 def _digest(module: str) -> str:
     """A hash of a recipe file, so that a run knows when the code of its own classes changes."""
     return hashlib.sha256(Path(str(sys.modules[module].__file__)).read_bytes()).hexdigest()[:16]
@@ -241,8 +253,7 @@ def load_recipe(path: Path) -> Recipe:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
         where = f", line {lines[-1]}" if lines else ""
         what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
-        if isinstance(error, TypeError) and "not iterable" in what:
-            what += " A tuple of one needs a comma: (this,)."
+        what = _wrong_type(error) or what
         raise UserError(f"Recipe {path}{where}: {what}") from error
     if not hasattr(module, "recipe"):
         raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`, and defines no `recipe`.")

@@ -138,11 +138,14 @@ def test_recipe_by_name_path_and_shipped_path(tmp_path, monkeypatch):
         ("recipe = 3", "its `recipe` is 3"),
         (
             "from da_toolkit.methods import Adversarial, OutputSpace\nAdversarial(discriminators=(OutputSpace()))",
-            "line 2: TypeError: 'OutputSpace' object is not iterable. A tuple of one needs a comma: (this,).",
+            "is not a tuple. A tuple of one needs a comma: (this,).",
         ),
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("\n\nrecipe = 1 / 0", "line 3: ZeroDivisionError"),
         ("from da_toolkit.recipe import Stage\nStage('a', 0)", "needs at least 1 step"),
+        ("from da_toolkit.recipe import Stage\nStage('a', '8')", "Stage.steps is '8': str is not an instance of int"),
+        ("from da_toolkit.training.optim import SGD\nSGD(lr='1')", "line 2: SGD.lr is '1': str is "),
+        ("from da_toolkit.data import GTA5\nGTA5(size=720)", "GTA5.size is 720: int is not a tuple"),
         ("from da_toolkit.data import GTA5\nGTA5(sise=1)", "unexpected keyword argument 'sise'"),
     ],
 )

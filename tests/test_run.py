@@ -110,6 +110,7 @@ def test_resume_without_a_checkpoint_is_refused(tmp_path, tiny_recipe):
 
     with pytest.raises(UserError, match="there is no checkpoint"):
         Session("t", tiny_recipe(SourceOnly()), Runtime(runs=tmp_path, resume=True, workers=0, tracking="none")).run()
+    assert not list(tmp_path.iterdir())
 
 
 def test_resumed_run_ends_with_the_weights_of_a_whole_one(tmp_path, tiny_recipe, with_dropout, monkeypatch):
@@ -223,7 +224,13 @@ def test_prepare_export_then_check_then_train_through_the_official_layouts(tmp_p
         call(monkeypatch, run, name, "--data-root", root, "--runs", tmp_path / "runs", *small, *rest)
         assert (tmp_path / "runs" / name / "0" / "result.json").is_file()
     (root / "GTA5" / "labels" / "00002.png").write_bytes(b"")
+    (root / "cityscapes" / "leftImg8bit" / "train").rename(tmp_path / "gone")
+    (root / "cityscapes" / "gtFine" / "val").rename(tmp_path / "gone too")
+    capsys.readouterr()
     assert call(monkeypatch, prepare, "check", "adaptseg_gta", "--data-root", root) == 1
+    told = capsys.readouterr().out  # each split is told of, whatever is wrong with another
+    assert all(f"{name}: " in told for name in ("GTA5 train", "Cityscapes train", "Cityscapes val"))
+    assert told.count("problem: ") == 3 and "no labels, and a run needs them to be scored" in told
     with pytest.raises(UserError, match="exists already"):
         call(monkeypatch, prepare, "export", root)
 

@@ -85,6 +85,8 @@ class OutputSpace(Discriminator):
     """Channels of its first layer."""
 
     def network(self, context: BuildContext) -> nn.Module:
+        if self.level == "aux" and context.model is not None and not context.model.aux:
+            raise UserError(f"method.discriminators: {self.label} judges the auxiliary level: set model.aux.")
         return OutputDiscriminator(len(context.label_space), self.width)
 
     def map(self, view: View) -> Tensor:

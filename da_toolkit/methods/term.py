@@ -143,7 +143,13 @@ class Method:
     def build(self, context: BuildContext) -> list[Term]:
         """The method's own terms, then its regularizers'."""
         context = replace(context, class_balance=self.class_balance)
-        return self.terms(context) + [regularizer.build(context) for regularizer in self.regularizers]
+        own, joined = self.terms(context), [regularizer.build(context) for regularizer in self.regularizers]
+        if not isinstance(own, list) or not all(isinstance(term, Term) for term in [*own, *joined]):
+            raise UserError(
+                f"`terms` of {type(self).__name__} must give a list of Terms, and `build` of each "
+                f"regularizer a Term; got {own!r} and {joined!r}."
+            )
+        return own + joined
 
 
 @contextmanager

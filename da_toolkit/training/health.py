@@ -6,6 +6,8 @@ from da_toolkit.methods.term import Term
 
 MAJORITY = 95.0
 LASTING = 0.05
+LEAST = 50
+"""Steps: before them every discriminator is at chance and every network undecided."""
 _MAJORITY_REMEDY = (
     "Adaptation has collapsed onto it: lower the weights of the target's losses, start them later or warm up longer, "
     "or raise a threshold of pseudo-labels."
@@ -16,11 +18,11 @@ class Health:
     """Watches reports of a run.
 
     Args:
-        total: optimiser steps of the run; a sign must last for 5 % of them, and for three reports.
+        total: optimiser steps of the run; a sign must last for 5 % of them, 50 steps and three reports.
     """
 
     def __init__(self, total: int) -> None:
-        self.least = max(1, round(LASTING * total))
+        self.least = max(LEAST, round(LASTING * total))
         self.since: dict[str, tuple[int, int]] = {}
         self.told: list[str] = []
 

@@ -143,10 +143,6 @@ class Session:
             shutil.rmtree(self.folder)
         finished = (self.folder / "result.json").exists()
         resumes = bool(self.checkpoints.files()) and not finished
-        if runtime.resume and not resumes and not finished:
-            raise UserError(
-                f"--resume: there is no checkpoint in {self.checkpoints.folder}. Start the run without --resume."
-            )
         if finished:
             changed = differences(settings, self.recipe)
             what = f"finished run of other settings ({changed})" if changed else "finished run"
@@ -163,8 +159,15 @@ class Session:
         return resumes
 
     def finished_result(self) -> dict[str, Any] | None:
-        """What a finished run of the same settings came to, where --resume finds one: nothing is left to train."""
+        """What a finished run of the same settings came to, where --resume finds one: nothing is left to train.
+
+        Raises `UserError` where --resume finds no run at all.
+        """
         file = self.folder / "result.json"
+        if self.runtime.resume and not file.exists() and not self.checkpoints.files():
+            raise UserError(
+                f"--resume: there is no checkpoint in {self.checkpoints.folder}. Start the run without --resume."
+            )
         if not self.runtime.resume or not file.exists() or differences(self.folder / "recipe.json", self.recipe):
             return None
         result = _kept(file)

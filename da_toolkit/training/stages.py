@@ -58,7 +58,7 @@ class StageContext:
     combined (`training.parallel`)."""
     labels: Callable[[Literal["source", "target"]], Iterator[np.ndarray]]
     """A domain's training labels, uint8 train ids at training size [H,W], in an order drawn from the seed.
-    Raises RuntimeError where the method's `reads` does not name them."""
+    Raises `UserError` where the method's `reads` does not name them."""
     regions: RegionIndex | None = None
     """The target's regions, where a regularizer reads them."""
     images: int = 0

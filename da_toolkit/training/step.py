@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from da_toolkit.data.batch import Batch
+from da_toolkit.errors import UserError
 from da_toolkit.models.segmenter import Output
 
 Level = Literal["main", "aux"]
@@ -35,17 +36,20 @@ class View:
 
     @property
     def label(self) -> Tensor:
-        """int64 [B,H,W]. Raises RuntimeError where the method did not ask for this domain's labels."""
+        """int64 [B,H,W]. Raises `UserError` where the method did not ask for this domain's labels."""
         if self.batch.label is None:
-            raise RuntimeError("this step has no labels of that domain: the method's `own_reads` does not name them")
+            raise UserError(
+                "A term asks for labels that the method does not read: `own_reads` of the method must name the source, "
+                "or, for an oracle, target_labels."
+            )
         return self.batch.label
 
     def logits(self, level: Level = "main") -> Tensor:
-        """float32 [B,C,H,W] at the image's resolution. Raises RuntimeError for a level the network lacks."""
+        """float32 [B,C,H,W] at the image's resolution. Raises `UserError` for a level the network lacks."""
         if level not in self._logits:
             coarse = self.output.logits if level == "main" else self.output.aux_logits
             if coarse is None:
-                raise RuntimeError("the network has no auxiliary level")
+                raise UserError("A term asks for the network's auxiliary level, and it has none: set model.aux.")
             self._logits[level] = F.interpolate(coarse.float(), size=self.batch.image.shape[2:], mode="bilinear")
         return self._logits[level]
 
@@ -63,9 +67,9 @@ class View:
 
     @property
     def regions(self) -> Tensor:
-        """int32 [B,H,W] numbers within each image, -1 = none. Raises RuntimeError where no regularizer reads them."""
+        """int32 [B,H,W] numbers within each image, -1 = none. Raises `UserError` where no regularizer reads them."""
         if self.batch.regions is None:
-            raise RuntimeError("this step carries no regions: no regularizer's `regions` names them")
+            raise UserError("A term asks for regions that no regularizer's `superpixels` names: add that property.")
         return self.batch.regions
 
 
@@ -100,13 +104,13 @@ class Step:
     @property
     def source(self) -> View:
         if self._source is None:
-            raise RuntimeError("the method's `own_reads` does not name the source")
+            raise _not_read("source")
         return self._source
 
     @property
     def target(self) -> View:
         if self._target is None:
-            raise RuntimeError("the method's `own_reads` does not name the target")
+            raise _not_read("target")
         return self._target
 
     @property
@@ -114,3 +118,10 @@ class Step:
         """[B,C,h,w] at the head's own resolution, if a term has asked for anything of the target; else none."""
         computed = self._target is not None and "output" in vars(self._target)
         return self._target.output.logits if self._target is not None and computed else None
+
+
+def _not_read(domain: str) -> UserError:
+    return UserError(
+        f"A term asks for the {domain}, which the method does not read: let its `own_reads` return "
+        f"Reads(..., {domain}=True)."
+    )

@@ -403,7 +403,7 @@ class Trainer:
             "target": (self.target, self.recipe.target.size, self.reads.target_labels),
         }[domain]
         if not allowed:
-            raise RuntimeError(f"the method's `own_reads` does not name {domain} labels")
+            raise UserError(f"A term asks for {domain} labels, and the method's `own_reads` does not name them.")
         order = np.random.default_rng(self.seed).permutation(len(data))
         return (cv2.resize(data.label(i), size[::-1], interpolation=cv2.INTER_NEAREST) for i in order.tolist())
 

@@ -68,9 +68,8 @@ def test_two_games_over_one_map_are_refused():
 
 
 def test_an_absent_level_is_named(tiny_trainer):
-    trainer = tiny_trainer(Adversarial(discriminators=(OutputSpace(level="aux"),)), aux=False)
-    with pytest.raises(RuntimeError, match="no auxiliary level"):
-        trainer.fit(lambda *_: None)
+    with pytest.raises(UserError, match=r"output_aux judges the auxiliary level: set model\.aux"):
+        tiny_trainer(Adversarial(discriminators=(OutputSpace(level="aux"),)), aux=False)
 
 
 def test_the_game_begins_after_its_share_of_the_run(tiny_trainer):

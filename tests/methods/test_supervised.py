@@ -5,6 +5,7 @@ import pytest
 import torch
 from tester import step_of
 
+from da_toolkit.errors import UserError
 from da_toolkit.methods import Oracle, SourceOnly
 from da_toolkit.methods.supervised import balanced_weights, segmentation_loss
 
@@ -75,5 +76,5 @@ def test_weights_are_counted_on_the_domain_trained_on(method, tiny_trainer):
 def test_target_labels_stay_closed_to_terms_that_do_not_name_them(tiny_trainer):
     trainer = tiny_trainer(SourceOnly())
     context = trainer._context(trainer.recipe.schedule.stages[0])
-    with pytest.raises(RuntimeError, match="does not name target labels"):
+    with pytest.raises(UserError, match="asks for target labels"):
         context.labels("target")

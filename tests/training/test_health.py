@@ -6,6 +6,7 @@ import pytest
 
 from da_toolkit.methods import Adversarial, SourceOnly
 from da_toolkit.methods.adversarial import OutputSpace
+from da_toolkit.training import health
 from da_toolkit.training.health import Health
 from da_toolkit.training.session import Runtime, Session
 
@@ -29,6 +30,11 @@ def test_what_passes_is_not_told():
         assert health.see(step, {}, decisions, ()) == []
 
 
+def test_the_first_steps_are_too_early_to_tell():
+    health = Health(total=60)
+    assert [step for step in range(10, 70, 10) if health.see(step, {}, {"road": 99.0}, ())] == [60]
+
+
 def test_two_reports_far_apart_are_not_enough():
     assert told({}, {"road": 99.0}, steps=(100, 900)) == []
     assert len(told({}, {"road": 99.0}, steps=(100, 500, 900))) == 1
@@ -45,12 +51,12 @@ def test_discriminators_at_zero_or_at_chance(tiny_trainer, objective, chance):
 
 def test_a_resumed_run_does_not_tell_again():
     health = Health(total=100)
-    for step in (5, 10, 15):
+    for step in (5, 40, 60):
         due = health.see(step, {}, {"road": 99.0}, ())
     assert due
     resumed = Health(total=100)
     resumed.load_state(health.state())
-    assert resumed.see(20, {}, {"road": 99.0}, ()) == []
+    assert resumed.see(80, {}, {"road": 99.0}, ()) == []
 
 
 def test_a_run_counts_the_targets_decisions_and_warns(tmp_path, tiny_recipe, monkeypatch, capsys):
@@ -65,6 +71,7 @@ def test_a_run_counts_the_targets_decisions_and_warns(tmp_path, tiny_recipe, mon
         return {"road": 100.0}
 
     monkeypatch.setattr(Trainer, "decisions", collapsed)
+    monkeypatch.setattr(health, "LEAST", 1)
     Session("t", tiny_recipe(Adversarial(), steps=4), runtime).run()
     assert all(sum(shares.values()) == pytest.approx(100) for shares in seen) and len(seen) == 4
     assert "warning: since step 1, over 95 %" in capsys.readouterr().out

@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from da_toolkit.data.batch import Batch
+from da_toolkit.errors import UserError
 from da_toolkit.models.segmenter import Output
 from da_toolkit.training.step import Step
 
@@ -30,9 +31,11 @@ def test_each_forward_is_computed_at_most_once_and_only_on_demand():
 def test_what_a_method_did_not_ask_for_is_refused():
     batch = Batch(torch.rand(1, 3, 8, 8), None, torch.arange(1))
     step = Step(network([]), None, batch)
-    with pytest.raises(RuntimeError, match="does not name the source"):
+    with pytest.raises(UserError, match=r"asks for the source.*own_reads.*source=True"):
         _ = step.source
-    with pytest.raises(RuntimeError, match="has no labels of that domain"):
+    with pytest.raises(UserError, match="labels that the method does not read"):
         _ = step.target.label
-    with pytest.raises(RuntimeError, match="no auxiliary level"):
+    with pytest.raises(UserError, match=r"auxiliary level.*model\.aux"):
         step.target.logits("aux")
+    with pytest.raises(UserError, match="regions that no regularizer's `superpixels` names"):
+        _ = step.target.regions
