@@ -33,10 +33,12 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.claim import differences
 from da_toolkit.training.files import write_json
 from da_toolkit.training.health import Health
 from da_toolkit.training.provenance import short_commit
-from da_toolkit.training.session import Runtime, Session, differences
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"

@@ -29,7 +29,8 @@ from da_toolkit.report.runs import Run
 from da_toolkit.report.table import markdown, summarize
 from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.provenance import short_commit
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 HERE = Path(__file__).parent
 METHODS = [

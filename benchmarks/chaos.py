@@ -38,7 +38,8 @@ from da_toolkit.training.checkpoint import Checkpoints
 from da_toolkit.training.files import write_json
 from da_toolkit.training.optim import AdamW
 from da_toolkit.training.provenance import environment, short_commit
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 RESULTS = Path(__file__).parent / "results" / "chaos.json"
 RPT_TINY = RPT(

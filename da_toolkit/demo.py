@@ -21,7 +21,8 @@ from da_toolkit.report.figures import prediction_grid, save_png
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.optim import AdamW, LearningRate
 from da_toolkit.training.run_folder import load_network
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 STEPS = 400
 SIZE = (96, 192)

@@ -19,7 +19,8 @@ from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
 from da_toolkit.report.figures import prediction_grid, save_png
 from da_toolkit.report.runs import read_run
 from da_toolkit.training.run_folder import load_recipe_of
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 
 def main() -> int:

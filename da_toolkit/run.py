@@ -20,7 +20,8 @@ from da_toolkit.registry import DOMAINS, METHODS, MODELS, REGULARIZERS
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.training.parallel import is_main
 from da_toolkit.training.run_folder import load_recipe_of, load_runtime
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 DEMO = "swap in the street world, a small network, few steps"
 CHECK = "build everything, print the resolved recipe, stop"

@@ -11,7 +11,8 @@ import pytest
 
 from da_toolkit import compare
 from da_toolkit.errors import UserError
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import compare_speed

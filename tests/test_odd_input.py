@@ -21,8 +21,10 @@ from da_toolkit.methods import SourceOnly
 from da_toolkit.recipe import Recipe
 from da_toolkit.report.runs import read_run
 from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.claim import claim
 from da_toolkit.training.run_folder import load_recipe_of, load_runtime
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner))
@@ -167,7 +169,7 @@ def test_any_run_folder_is_read_or_refused(tmp_path, finished, data):
         lambda: load_recipe_of(folder),
         lambda: load_runtime(folder),
         lambda: read_run(folder),
-        session.prepare_folder,
+        lambda: claim(session.folder, session.checkpoints, session.recipe, session.runtime),
     ):
         try:
             read()

@@ -17,8 +17,10 @@ from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
 from da_toolkit.regularizers import RPT
 from da_toolkit.report.runs import find_runs
 from da_toolkit.training.checkpoint import Checkpoints
+from da_toolkit.training.claim import claim
 from da_toolkit.training.run_folder import load_recipe_of
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 QUICK = ["--demo", "--workers", "0", "--tracking", "none", "--evaluation.images", "3", "--evaluation.validators", "2"]
 
@@ -354,7 +356,7 @@ def test_a_recipe_may_bring_its_own_method(tmp_path, monkeypatch):
     call(monkeypatch, run, file, "--demo", "--check", "--method.strength", "0.7", "--runs", tmp_path)
     (session,) = seen
     assert session.recipe.method.strength == 0.7
-    session.prepare_folder()
+    claim(session.folder, session.checkpoints, session.recipe, session.runtime)
     monkeypatch.delitem(sys.modules, "da_toolkit_recipe_own_method")
     with pytest.raises(UserError, match=r"recipe\.json: Mine is a class of the recipe file own_method\.py: name that"):
         load_recipe_of(session.folder)
@@ -392,12 +394,12 @@ def test_a_changed_recipe_file_of_own_classes_is_noticed(tmp_path, monkeypatch):
     file.write_text(OWN_METHOD)
     before = load_recipe(file).to_json()
     session = Session("own", Recipe.from_json(before), Runtime(runs=tmp_path))
-    session.prepare_folder()
+    claim(session.folder, session.checkpoints, session.recipe, session.runtime)
     file.write_text(OWN_METHOD + "# another loss\n")
     session.recipe = load_recipe(file)
     with pytest.raises(UserError, match=r"method\.code: [0-9a-f]{16} -> [0-9a-f]{16}"):
         session.checkpoints.save(1, {})
-        session.prepare_folder()
+        claim(session.folder, session.checkpoints, session.recipe, session.runtime)
     with pytest.warns(UserWarning, match=r"own_method\.py has changed since this run; Mine may mean"):
         assert load_recipe_of(session.folder).method.strength == 0.5
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from da_toolkit.errors import UserError
 from da_toolkit.models.segmenter import Segmenter
 from da_toolkit.recipe import Recipe
-from da_toolkit.training.session import Runtime
+from da_toolkit.training.runtime import Runtime
 
 T = TypeVar("T")
 

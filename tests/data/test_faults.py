@@ -20,7 +20,8 @@ from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.methods.pseudo_labels import cbst
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 from da_toolkit.training.trainer import Trainer
 
 SIZE = (64, 96)

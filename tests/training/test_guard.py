@@ -11,7 +11,8 @@ from da_toolkit.methods import Adversarial, SourceOnly
 from da_toolkit.methods.adversarial import AdversarialTerm
 from da_toolkit.methods.supervised import Supervised
 from da_toolkit.training.guard import NotFinite, all_finite
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 BAD = 2
 """Step, counted from 0, at which numbers go wrong."""

@@ -8,7 +8,8 @@ from da_toolkit.methods import Adversarial, SourceOnly
 from da_toolkit.methods.adversarial import OutputSpace
 from da_toolkit.training import health
 from da_toolkit.training.health import Health
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 
 def told(losses, decisions, terms=(), steps=range(10, 110, 10)):

@@ -12,7 +12,8 @@ from processes import RECIPE, wait_for_steps
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.training.lock import locked
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 from da_toolkit.training.signals import Stopped
 
 

@@ -21,7 +21,8 @@ from da_toolkit.methods import SourceOnly
 from da_toolkit.track import sync
 from da_toolkit.training import spool_tracker
 from da_toolkit.training.lock import locked
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 from da_toolkit.training.shareable import without_password
 from da_toolkit.training.spool import Sent, Spool
 from da_toolkit.training.spool_tracker import SpoolTracker

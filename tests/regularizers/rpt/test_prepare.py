@@ -11,7 +11,8 @@ from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.recipe import Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
-from da_toolkit.training.session import Runtime, Session
+from da_toolkit.training.runtime import Runtime
+from da_toolkit.training.session import Session
 
 RECIPE = """
 from da_toolkit.data import Streets
