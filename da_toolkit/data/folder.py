@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import RawClasses
@@ -26,7 +25,6 @@ class Folder(Domain):
     size: tuple[int, int] = (512, 1024)
     table: Path | None = None
     """JSON label table."""
-    folder: ClassVar[str] = "folder"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,7 +61,10 @@ class Folder(Domain):
         return space, ids
 
     def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
-        root = self.locate(data_root) / split
+        # No place under --data-root: a recipe's two Folders would silently be one.
+        if self.root is None or not self.root.is_dir():
+            raise UserError(f"Folder: `root` must be a folder that holds {split}/images, and it is {self.root}.")
+        root = self.root / split
         images = images_in(root / "images", f"Folder {split}")
         labels = root / "labels"
         if labels.is_dir():

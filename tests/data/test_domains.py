@@ -11,6 +11,7 @@ from PIL import Image
 from da_toolkit.data import GTA5, CamVid, Carla, Cityscapes, Folder, Synthia
 from da_toolkit.data.carla import sky_of
 from da_toolkit.data.labels import CAMVID11, CITYSCAPES19, SYNTHIA16
+from da_toolkit.errors import UserError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "carla2camvid"
 
@@ -175,6 +176,9 @@ def test_paths_may_be_written_as_strings(tmp_path):
 def test_folder_without_labels_is_an_unlabelled_target(tmp_path):
     write(tmp_path / "train/images/x.png", rgb(1, 3))
     assert not Folder(root=tmp_path).build("train").has_labels
+    for root in (None, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=r"Folder: `root` must be a folder that holds train/images, and it is"):
+            Folder(root=root).build("train", tmp_path)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real pair CARLA/CamVid (shared/data) is not on this machine")

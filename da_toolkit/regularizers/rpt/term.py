@@ -68,11 +68,6 @@ class RPT(Regularizer):
     regions: Superpixels = field(default_factory=Superpixels)
     """How target images are cut into regions."""
 
-    def __post_init__(self) -> None:
-        for name in ("patch", "cluster", "logic"):
-            if getattr(self, name).weight < 0:
-                raise UserError(f"{name}.weight must be at least 0 (0 = off), got {getattr(self, name).weight}.")
-
     @property
     def superpixels(self) -> Superpixels | None:
         return self.regions if self.patch.weight or self.cluster.weight else None

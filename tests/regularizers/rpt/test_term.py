@@ -158,9 +158,9 @@ def test_the_oracle_reads_no_source_labels_for_the_logic(tiny_recipe):
     tiny_recipe(Oracle(regularizers=(rpt("patch"),)), schedule=ROUNDS)
 
 
-def test_a_negative_weight_is_refused():
-    with pytest.raises(UserError, match=r"logic.weight must be at least 0"):
-        RPT(logic=SpatialLogic(weight=-1.0))
+def test_a_negative_weight_is_refused(tiny_recipe):
+    with pytest.raises(UserError, match=r"method\.regularizers\.0\.logic\.weight is -1\.0: below 0"):
+        tiny_recipe(SourceOnly(regularizers=(RPT(logic=SpatialLogic(weight=-1.0)),)))
 
 
 def test_two_kinds_of_superpixels_are_refused():
