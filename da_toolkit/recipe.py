@@ -229,7 +229,7 @@ def find_recipe(name_or_path: str) -> Path:
     path, known = Path(name_or_path), recipe_files()
     if path.is_file():
         return path
-    if path.stem in known and path.parent.name in ("", "recipes"):
+    if path.stem in known and path.suffix in ("", ".py") and path.parent.name in ("", "recipes"):
         return known[path.stem]  # so that recipes/NAME.py works from any folder
     if path.suffix == ".py":
         raise UserError(f"The recipe file {path} does not exist. `python -m da_toolkit.run --list` shows the names.")

@@ -125,7 +125,7 @@ def test_recipe_by_name_path_and_shipped_path(tmp_path, monkeypatch):
         find_recipe("mine")
     with pytest.raises(UserError, match=r"The recipe file adaptsek\.py does not exist"):
         find_recipe("adaptsek.py")
-    for nothing in ("", ".", "/"):
+    for nothing in ("", ".", "/", "adaptseg_gta.yaml"):
         with pytest.raises(UserError, match="Unknown recipe"):
             find_recipe(nothing)
 

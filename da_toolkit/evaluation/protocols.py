@@ -57,6 +57,7 @@ PROTOCOLS = {
         _protocol("synthia16", SYNTHIA16),
         # Read from the 16-class model, as papers do: pixels of the other three still count as errors.
         _protocol("synthia13", SYNTHIA16, without=("wall", "fence", "pole")),
+        # Read from the 11-class model; what bicyclists are called still counts as an error, as in synthia13.
         _protocol("camvid10", CAMVID11, without=("bicyclist",)),
         _protocol("camvid11", CAMVID11),
     )
