@@ -61,8 +61,12 @@ def check_recipe(name: str, data_root: Path | None, demo: bool) -> int:
     """Print a report of each split; 1 if there are problems. Target training labels are not opened."""
     recipe = _load(name, demo)
     found = 0
-    for domain, split in ((recipe.source, "train"), (recipe.target, "train"), (recipe.target, "val")):
-        reads_labels = domain is recipe.source or split == "val" or recipe.method.reads.target_labels
+    reads = recipe.method.reads
+    for domain, split, reads_labels in (
+        (recipe.source, "train", reads.source),
+        (recipe.target, "train", reads.target_labels),
+        (recipe.target, "val", True),
+    ):
         try:
             report = check_split(domain.build(split, data_root), reads_labels)
         except UserError as error:  # so that the other splits are looked at too

@@ -34,8 +34,8 @@ class Schedule:
     stages: tuple[Stage, ...] = (Stage("train", 1000),)
 
     def __post_init__(self) -> None:
-        if not self.stages:
-            raise UserError("schedule.stages needs at least one stage.")
+        if not isinstance(self.stages, tuple) or not self.stages:
+            raise UserError("schedule.stages needs at least one stage, in a tuple.")
 
     @property
     def steps(self) -> int:
@@ -187,12 +187,14 @@ def _as_annotated(value: Any, hint: Any) -> Any:
 def _wrong_type(error: Exception) -> str:
     """What `check_values` says of the settings whose own check stumbled over a value of a wrong type, if one did."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name == "__post_init__" and isinstance(error, TypeError):
-            settings = frame.f_locals["self"]
+        settings = frame.f_locals.get("self")
+        if frame.f_code.co_name == "__post_init__" and dataclasses.is_dataclass(settings):
             try:
                 check_values(settings, f"{type(settings).__name__}.")
             except UserError as told:
                 return str(told)
+            except (AttributeError, NameError):  # a setting that is not set yet, or annotated for type checkers alone
+                continue
     return ""
 
 

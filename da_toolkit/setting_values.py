@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
@@ -24,8 +24,10 @@ def check_values(settings: Any, where: str = "") -> None:
             check_type(value, hints[name], collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError as error:
             what, remedy = " ".join(str(error).split()), ""
-            if get_origin(hints[name]) is tuple and not isinstance(value, tuple):
-                remedy = " Write ( ) for [ ]." if isinstance(value, list) else " A tuple of one needs a comma: (this,)."
+            if get_origin(hints[name]) is tuple and isinstance(value, list):
+                remedy = " Write ( ) for [ ]."
+            elif Ellipsis in get_args(hints[name]) and not isinstance(value, tuple):
+                remedy = " A tuple of one needs a comma: (this,)."
             raise UserError(f"{place} is {value!r}: {what}.{remedy}") from error
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{place} is {value}: it must be a finite number.")

@@ -130,6 +130,17 @@ def test_recipe_by_name_path_and_shipped_path(tmp_path, monkeypatch):
             find_recipe(nothing)
 
 
+LATE_SETTING = """
+from dataclasses import dataclass, field
+@dataclass(frozen=True)
+class Mine:
+    twice: int = field(init=False)
+    k: int = 1
+    def __post_init__(self):
+        object.__setattr__(self, "twice", self.k / 2)
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -145,7 +156,20 @@ def test_recipe_by_name_path_and_shipped_path(tmp_path, monkeypatch):
         ("from da_toolkit.recipe import Stage\nStage('a', 0)", "needs at least 1 step"),
         ("from da_toolkit.recipe import Stage\nStage('a', '8')", "Stage.steps is '8': str is not an instance of int"),
         ("from da_toolkit.training.optim import SGD\nSGD(lr='1')", "line 2: SGD.lr is '1': str is "),
-        ("from da_toolkit.data import GTA5\nGTA5(size=720)", "GTA5.size is 720: int is not a tuple"),
+        ("from da_toolkit.data import GTA5\nGTA5(size=720)", "GTA5.size is 720: int is not a tuple."),
+        (
+            "from da_toolkit.models import DeepLabV2\nDeepLabV2(output_stride='8')",
+            "DeepLabV2.output_stride is '8': str is not an instance of int",
+        ),
+        (
+            "from da_toolkit.methods import MeanTeacher\nMeanTeacher(masking=None)",
+            "MeanTeacher.masking is None: None is not an instance of",
+        ),
+        (
+            "from da_toolkit.recipe import Schedule, Stage\nSchedule((Stage('a', 2))).scaled(3)",
+            "Stage is not a tuple. A tuple of one needs a comma: (this,).",
+        ),
+        (LATE_SETTING + "Mine(k='2')", "TypeError: "),
         ("from da_toolkit.data import GTA5\nGTA5(sise=1)", "unexpected keyword argument 'sise'"),
     ],
 )

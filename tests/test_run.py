@@ -444,6 +444,17 @@ def test_too_small_a_demo_or_export_is_refused(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_no_cores_are_refused(monkeypatch):
+    with pytest.raises(UserError, match="--cores must be at least 1, got 0"):
+        call(monkeypatch, prepare, "superpixels", "adv_rpt_gta", "--demo", "--cores", 0)
+
+
+@pytest.mark.parametrize("words", [(evaluate,), (prepare, "show")])
+def test_a_run_s_recipe_may_be_named(words, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="Did you mean 'adaptseg_gta'"):
+        call(monkeypatch, *words, tmp_path, "--recipe", "adaptseg_gtaa")
+
+
 def test_help_of_a_recipe_tells_of_demo_and_check(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         call(monkeypatch, run, "adaptseg_gta", "--help")

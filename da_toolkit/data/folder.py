@@ -23,6 +23,8 @@ class Folder(Domain):
     """
 
     size: tuple[int, int] = (512, 1024)
+    root: Path | None = None
+    """The folder; it must be set. Under --data-root a recipe's two Folders would silently be one."""
     table: Path | None = None
     """JSON label table."""
 
@@ -61,9 +63,12 @@ class Folder(Domain):
         return space, ids
 
     def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
-        # No place under --data-root: a recipe's two Folders would silently be one.
-        if self.root is None or not self.root.is_dir():
-            raise UserError(f"Folder: `root` must be a folder that holds {split}/images, and it is {self.root}.")
+        if self.root is None:
+            raise UserError("Folder: set `root`, its folder; --data-root is not looked at.")
+        if not self.root.is_dir():
+            raise UserError(
+                f"Folder: the folder {self.root} does not exist. Set `root` to the one with {split}/images."
+            )
         root = self.root / split
         images = images_in(root / "images", f"Folder {split}")
         labels = root / "labels"

@@ -144,11 +144,11 @@ class Method:
         """The method's own terms, then its regularizers'."""
         context = replace(context, class_balance=self.class_balance)
         own, joined = self.terms(context), [regularizer.build(context) for regularizer in self.regularizers]
-        if not isinstance(own, list) or not all(isinstance(term, Term) for term in [*own, *joined]):
-            raise UserError(
-                f"`terms` of {type(self).__name__} must give a list of Terms, and `build` of each "
-                f"regularizer a Term; got {own!r} and {joined!r}."
-            )
+        if not isinstance(own, list):
+            raise UserError(f"`terms` of {type(self).__name__} must return a list of Terms, not {type(own).__name__}.")
+        for owner, term in [(self, term) for term in own] + list(zip(self.regularizers, joined, strict=True)):
+            if not isinstance(term, Term):
+                raise UserError(f"{type(owner).__name__} builds {type(term).__name__}, which is no Term.")
         return own + joined
 
 

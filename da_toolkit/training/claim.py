@@ -13,14 +13,9 @@ from da_toolkit.training.launch import restarted
 from da_toolkit.training.runtime import Runtime
 
 
-def finished_result(folder: Path, checkpoints: Checkpoints, recipe: Recipe, runtime: Runtime) -> dict[str, Any] | None:
-    """What a finished run of the same settings came to, where --resume finds one: nothing is left to train.
-
-    Raises `UserError` where --resume finds no run at all.
-    """
+def finished_result(folder: Path, recipe: Recipe, runtime: Runtime) -> dict[str, Any] | None:
+    """What a finished run of the same settings came to, where --resume finds one: nothing is left to train."""
     file = folder / "result.json"
-    if runtime.resume and not file.exists() and not checkpoints.files():
-        raise UserError(f"--resume: there is no checkpoint in {checkpoints.folder}. Start the run without --resume.")
     if not runtime.resume or not file.exists() or differences(folder / "recipe.json", recipe):
         return None
     result = _kept(file)
@@ -30,12 +25,19 @@ def finished_result(folder: Path, checkpoints: Checkpoints, recipe: Recipe, runt
     return result
 
 
+def check_resumes(folder: Path, checkpoints: Checkpoints, runtime: Runtime) -> None:
+    """Raises `UserError` where --resume finds no run: before anything is built, and again once the folder is held."""
+    if runtime.resume and not (folder / "result.json").exists() and not checkpoints.files():
+        raise UserError(f"--resume: there is no checkpoint in {checkpoints.folder}. Start the run without --resume.")
+
+
 def claim(folder: Path, checkpoints: Checkpoints, recipe: Recipe, runtime: Runtime) -> bool:
     """Make the run's folder, or refuse it; whether the run goes on from its checkpoint.
 
     Raises `UserError`: nothing is deleted unless asked.
     """
     settings = folder / "recipe.json"
+    check_resumes(folder, checkpoints, runtime)
     if runtime.overwrite and folder.exists() and not restarted():
         shutil.rmtree(folder)
     finished = (folder / "result.json").exists()

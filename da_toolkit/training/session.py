@@ -12,7 +12,7 @@ from da_toolkit.data.loader import explained
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.training.checkpoint import Checkpoints, save_weights
-from da_toolkit.training.claim import claim, finished_result
+from da_toolkit.training.claim import check_resumes, claim, finished_result
 from da_toolkit.training.files import write_json
 from da_toolkit.training.launch import launch, lost_ranks_explained
 from da_toolkit.training.lock import locked
@@ -64,7 +64,8 @@ class Session:
         A run that was stopped goes on from its checkpoint, also with another number of ranks. All ranks return the
         result. Raises `Stopped` after a signal, and `LostRank` when another rank has ended.
         """
-        if finished := finished_result(self.folder, self.checkpoints, self.recipe, self.runtime):
+        check_resumes(self.folder, self.checkpoints, self.runtime)
+        if finished := finished_result(self.folder, self.recipe, self.runtime):
             return finished
         with lost_ranks_explained():
             trainer, val = self.build()

@@ -39,8 +39,8 @@ class View:
         """int64 [B,H,W]. Raises `UserError` where the method did not ask for this domain's labels."""
         if self.batch.label is None:
             raise UserError(
-                "A term asks for labels that the method does not read: `own_reads` of the method must name the source, "
-                "or, for an oracle, target_labels."
+                "A term asks for labels of images that have none: a domain's come with `own_reads` of the method, and "
+                "images that a term has made have those it gives them."
             )
         return self.batch.label
 
@@ -69,7 +69,9 @@ class View:
     def regions(self) -> Tensor:
         """int32 [B,H,W] numbers within each image, -1 = none. Raises `UserError` where no regularizer reads them."""
         if self.batch.regions is None:
-            raise UserError("A term asks for regions that no regularizer's `superpixels` names: add that property.")
+            raise UserError(
+                "A term asks for regions: only target images have them, where a regularizer's `superpixels` names them."
+            )
         return self.batch.regions
 
 
@@ -121,7 +123,5 @@ class Step:
 
 
 def _not_read(domain: str) -> UserError:
-    return UserError(
-        f"A term asks for the {domain}, which the method does not read: let its `own_reads` return "
-        f"Reads(..., {domain}=True)."
-    )
+    told = f"A term asks for the {domain}, which the method does not read: its `own_reads` must name it"
+    return UserError(told + (", or the regularizer set `needs_source = True`." if domain == "source" else "."))

@@ -176,9 +176,10 @@ def test_paths_may_be_written_as_strings(tmp_path):
 def test_folder_without_labels_is_an_unlabelled_target(tmp_path):
     write(tmp_path / "train/images/x.png", rgb(1, 3))
     assert not Folder(root=tmp_path).build("train").has_labels
-    for root in (None, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match=r"Folder: `root` must be a folder that holds train/images, and it is"):
-            Folder(root=root).build("train", tmp_path)
+    with pytest.raises(UserError, match="Folder: set `root`, its folder; --data-root is not looked at"):
+        Folder().build("train", tmp_path)
+    with pytest.raises(UserError, match=r"nowhere does not exist\. Set `root` to the one with train/images"):
+        Folder(root=tmp_path / "nowhere").build("train", tmp_path)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real pair CARLA/CamVid (shared/data) is not on this machine")

@@ -31,11 +31,13 @@ def test_each_forward_is_computed_at_most_once_and_only_on_demand():
 def test_what_a_method_did_not_ask_for_is_refused():
     batch = Batch(torch.rand(1, 3, 8, 8), None, torch.arange(1))
     step = Step(network([]), None, batch)
-    with pytest.raises(UserError, match=r"asks for the source.*own_reads.*source=True"):
+    with pytest.raises(
+        UserError, match=r"asks for the source.*`own_reads` must name it, or the regularizer set `needs_source"
+    ):
         _ = step.source
-    with pytest.raises(UserError, match="labels that the method does not read"):
+    with pytest.raises(UserError, match="labels of images that have none"):
         _ = step.target.label
     with pytest.raises(UserError, match=r"auxiliary level.*model\.aux"):
         step.target.logits("aux")
-    with pytest.raises(UserError, match="regions that no regularizer's `superpixels` names"):
+    with pytest.raises(UserError, match="regions: only target images have them"):
         _ = step.target.regions

@@ -1,0 +1,38 @@
+"""What a method of one's own must build."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from torch import nn
+
+from da_toolkit.data.labels import CITYSCAPES19
+from da_toolkit.errors import UserError
+from da_toolkit.methods.term import BuildContext, Method, Regularizer, Term
+
+
+@dataclass(frozen=True)
+class Own(Method):
+    built: Any = None
+
+    def terms(self, context):
+        return self.built
+
+
+@dataclass(frozen=True)
+class Joined(Regularizer):
+    def build(self, context):
+        return nn.ReLU()
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (Own(built=Term()), "`terms` of Own must return a list of Terms, not Term"),
+        (Own(built=[nn.Conv2d(1, 1, 1)]), "Own builds Conv2d, which is no Term"),
+        (Own(built=[Term()], regularizers=(Joined(),)), "Joined builds ReLU, which is no Term"),
+    ],
+)
+def test_what_is_no_term_is_told_with_its_class(method, told):
+    with pytest.raises(UserError, match=told):
+        method.build(BuildContext(CITYSCAPES19, 8, nn.Identity()))
