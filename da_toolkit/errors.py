@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import IO
 
+from da_toolkit import own_code
+
 EXIT_USER_ERROR = 2
 
 
@@ -33,6 +35,7 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
 def exits_cleanly(main: Callable[[], int | None]) -> None:
     """Run a command's `main`; a `UserError` becomes one paragraph on stderr, if it says anything, and its exit code.
 
+    So does what a recipe file's own code raises, with the file and the line; other errors keep their traceback.
     Ctrl-C, and a reader of the output that has gone (`... | head`), end it without a word, as they do other commands.
     """
     try:
@@ -62,6 +65,11 @@ def _code_of(main: Callable[[], int | None]) -> int | str:
         if str(error):
             print(f"error: {error}", file=sys.stderr)
         return error.code
+    except Exception as error:
+        if (what := own_code.told(error)) is None:
+            raise
+        print(f"error: Recipe {what}. Mend the recipe there.", file=sys.stderr)
+        return EXIT_USER_ERROR
 
 
 def _reader_has_gone() -> bool:

@@ -63,8 +63,10 @@ def main() -> None:
     now, before = dataclasses.asdict(command.inference), dataclasses.asdict(own)
     changed = [f"{name} {now[name]}" for name in now if now[name] != before[name]]
     changed += [weights] if command.best else []
+    of_training = ("seconds", "peak_memory_mb")
+    scored = {name: value for name, value in result.items() if name not in of_training}
     for protocol in scores:
-        rows = summarize([{**result, "scores": scores}], protocol)
+        rows = summarize([{**scored, "scores": scores}], protocol)
         for table in terminal_tables(rows, f"{first.run}, {command.split}, {protocol}"):
             Console().print(table)
     if changed:

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import re
 import sys
 import traceback
 import warnings
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from da_toolkit import own_code
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.rare_classes import RareClasses
 from da_toolkit.data.transforms import Augmentation
@@ -145,7 +147,7 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         module = type(value).__module__
-        code = {"code": _digest(module)} if module.startswith(_OWN) else {}
+        code = {"code": _digest(module)} if module.startswith(own_code.PREFIX) else {}
         return {"class": f"{module}.{type(value).__name__}", **code, **fields}
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
@@ -160,16 +162,17 @@ def _rebuilt(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     module, _, name = value["class"].rpartition(".")
-    if module.startswith(_OWN) and module not in sys.modules:
-        file = f"{module.removeprefix(_OWN)}.py"
+    if module.startswith(own_code.PREFIX) and module not in sys.modules:
+        file = f"{module.removeprefix(own_code.PREFIX)}.py"
         raise UserError(f"{name} is a class of the recipe file {file}: name that file too, so that it is known.")
-    if not module.startswith(("da_toolkit.", _OWN)):
+    if not module.startswith(("da_toolkit.", own_code.PREFIX)):
         raise ValueError(f"{value['class']} is not one of da_toolkit's settings classes")
     kind = getattr(importlib.import_module(module), name)
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise TypeError(f"{value['class']} is not a settings class")
-    if module.startswith(_OWN) and value.get("code") != _digest(module):
-        told = f"{module.removeprefix(_OWN)}.py has changed since this run; {name} may mean something else now."
+    if module.startswith(own_code.PREFIX) and value.get("code") != _digest(module):
+        file = module.removeprefix(own_code.PREFIX)
+        told = f"{file}.py has changed since this run; {name} may mean something else now."
         warnings.warn(told, stacklevel=2)
     hints = get_type_hints(kind)
     names = (key for key in value if key not in ("class", "code"))
@@ -198,13 +201,18 @@ def _wrong_type(error: Exception) -> str:
     return ""
 
 
+def _unknown_setting(error: Exception, names: dict[str, Any]) -> str:
+    """The nearest settings of a class among `names` that was given one it does not have, if that is the error."""
+    found = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'.*", str(error))
+    kind = names.get(found[1]) if found else None
+    if found is None or not dataclasses.is_dataclass(kind):
+        return ""
+    return str(unknown_name(f"setting of {found[1]}", found[2], (entry.name for entry in dataclasses.fields(kind))))
+
+
 def _digest(module: str) -> str:
     """A hash of a recipe file, so that a run knows when the code of its own classes changes."""
     return hashlib.sha256(Path(str(sys.modules[module].__file__)).read_bytes()).hexdigest()[:16]
-
-
-_OWN = "da_toolkit_recipe_"
-"""What the modules of recipe files are called, in front of the file's name."""
 
 
 def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -242,7 +250,7 @@ def find_recipe(name_or_path: str) -> Path:
 
 def load_recipe(path: Path) -> Recipe:
     """Run a recipe file and return its `recipe`. Raises `UserError` that names the file and the line."""
-    spec = importlib.util.spec_from_file_location(f"{_OWN}{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{own_code.PREFIX}{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"The recipe {path} is not a Python file; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
@@ -255,7 +263,7 @@ def load_recipe(path: Path) -> Recipe:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
         where = f", line {lines[-1]}" if lines else ""
         what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
-        what = _wrong_type(error) or what
+        what = _wrong_type(error) or _unknown_setting(error, vars(module)) or what
         raise UserError(f"Recipe {path}{where}: {what}") from error
     if not hasattr(module, "recipe"):
         raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`, and defines no `recipe`.")

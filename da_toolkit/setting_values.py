@@ -26,7 +26,7 @@ def check_values(settings: Any, where: str = "") -> None:
             what, remedy = " ".join(str(error).split()), ""
             if get_origin(hints[name]) is tuple and isinstance(value, list):
                 remedy = " Write ( ) for [ ]."
-            elif Ellipsis in get_args(hints[name]) and not isinstance(value, tuple):
+            elif (item := _item_of(hints[name])) and isinstance(value, item):
                 remedy = " A tuple of one needs a comma: (this,)."
             raise UserError(f"{place} is {value!r}: {what}.{remedy}") from error
         if isinstance(value, float) and not math.isfinite(value):
@@ -36,3 +36,9 @@ def check_values(settings: Any, where: str = "") -> None:
         for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
             if dataclasses.is_dataclass(item) and not isinstance(item, type):
                 check_values(item, f"{place}.{number}." if isinstance(value, tuple) else f"{place}.")
+
+
+def _item_of(annotation: Any) -> type | None:
+    """The class of the items of a tuple of any length, where it is a plain one."""
+    of = get_args(annotation)
+    return of[0] if of[1:] == (...,) and isinstance(of[0], type) else None

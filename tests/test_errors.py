@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from da_toolkit.errors import UserError, exits_cleanly, unknown_name
+from da_toolkit.recipe import load_recipe
 
 
 def test_of_very_many_names_the_nearest_are_listed():
@@ -28,6 +29,31 @@ def test_a_command_ends_with_its_code_and_one_paragraph_at_most(main, code, told
     with pytest.raises(SystemExit) as ended:
         exits_cleanly(main)
     assert ended.value.code == code and capsys.readouterr().err == told
+
+
+OWN = """
+
+def main():
+    import torch
+    torch.zeros(2) @ torch.zeros(3)
+"""
+
+
+def test_what_a_recipe_files_own_code_raises_is_told_with_its_line(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    with pytest.raises(UserError, match="defines no `recipe`"):
+        load_recipe(file)
+    with pytest.raises(SystemExit) as ended:
+        exits_cleanly(sys.modules["da_toolkit_recipe_mine"].main)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.count("\n") == 1
+    assert told.startswith(f"error: Recipe {file}, line 5: RuntimeError: inconsistent tensor size")
+
+
+def test_the_toolkits_own_faults_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        exits_cleanly(lambda: 1 // 0)
 
 
 LINES = """

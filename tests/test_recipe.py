@@ -170,7 +170,15 @@ class Mine:
             "Stage is not a tuple. A tuple of one needs a comma: (this,).",
         ),
         (LATE_SETTING + "Mine(k='2')", "TypeError: "),
-        ("from da_toolkit.data import GTA5\nGTA5(sise=1)", "unexpected keyword argument 'sise'"),
+        ("from da_toolkit.data import GTA5\nGTA5(sise=1)", "Unknown setting of GTA5 'sise'. Did you mean 'size'?"),
+        (
+            "from da_toolkit.data import Folder\nFolder(root='a', table='nowhere.json', size=(0, 96))",
+            "line 2: Folder: size is (height, width) in pixels, got (0, 96)",
+        ),
+        (
+            "from da_toolkit.recipe import Recipe, Schedule\nSchedule(30).steps",
+            "line 2: Schedule.stages is 30: int is not a tuple.",
+        ),
     ],
 )
 def test_recipe_files_that_cannot_be_used_name_file_and_line(tmp_path, text, message):

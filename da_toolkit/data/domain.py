@@ -50,11 +50,15 @@ class Domain(ABC):
     folder: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        if isinstance(self.root, str):  # as people write paths
-            object.__setattr__(self, "root", Path(self.root))
+        self._as_path("root")
         if len(self.size) != 2 or min(self.size) < 1:
             raise UserError(f"{type(self).__name__}: size is (height, width) in pixels, got {self.size}.")
         label_space(self.labels)
+
+    def _as_path(self, name: str) -> None:
+        """Makes a path of a setting that is written as a string, as people write paths."""
+        if isinstance(getattr(self, name), str):
+            object.__setattr__(self, name, Path(getattr(self, name)))
 
     @property
     def label_space(self) -> LabelSpace:

@@ -29,9 +29,8 @@ class Folder(Domain):
     """JSON label table."""
 
     def __post_init__(self) -> None:
+        self._as_path("table")
         super().__post_init__()
-        if isinstance(self.table, str):
-            object.__setattr__(self, "table", Path(self.table))
         self._classes()  # so that a wrong table is found when the recipe is built
 
     @property
@@ -70,6 +69,11 @@ class Folder(Domain):
                 f"Folder: the folder {self.root} does not exist. Set `root` to the one with {split}/images."
             )
         root = self.root / split
+        if not (root / "images").is_dir():
+            raise UserError(
+                f"Folder: there is no folder {root / 'images'}. Put the {split} images there, or set `root` to the "
+                f"folder that has {split}/images."
+            )
         images = images_in(root / "images", f"Folder {split}")
         labels = root / "labels"
         if labels.is_dir():

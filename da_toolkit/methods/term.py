@@ -130,6 +130,11 @@ class Method:
     def reads(self) -> Reads:
         """The data the method reads, with its regularizers."""
         own = self.own_reads
+        if not isinstance(own, Reads):
+            raise UserError(
+                f"`own_reads` of {type(self).__name__} must be a @property that returns Reads(...), "
+                f"not {'a method' if callable(own) else type(own).__name__}."
+            )
         return Reads(own.source, own.target or bool(self.regularizers), own.target_labels)
 
     @property
@@ -149,6 +154,10 @@ class Method:
         for owner, term in [(self, term) for term in own] + list(zip(self.regularizers, joined, strict=True)):
             if not isinstance(term, Term):
                 raise UserError(f"{type(owner).__name__} builds {type(term).__name__}, which is no Term.")
+            if "_modules" not in vars(term):
+                raise UserError(f"`__init__` of {type(term).__name__} must begin with super().__init__().")
+        if not own + joined:
+            raise UserError(f"`terms` of {type(self).__name__} returned no Term, so nothing would be trained.")
         return own + joined
 
 

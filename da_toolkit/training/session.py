@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.loader import explained
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import Recipe, flatten
@@ -42,11 +43,11 @@ class Session:
             recipe.target.build("val", root),
         )
         if recipe.method.reads.source and not data[0].has_labels:
-            raise UserError(f"The source {data[0].name} has no labels to train on.")
+            raise _without_labels("source", data[0], "to train on")
         if recipe.method.reads.target_labels and not data[1].has_labels:
-            raise UserError(f"The method trains on target labels, but {data[1].name} train has none.")
+            raise _without_labels("target", data[1], "to train on, which this method does")
         if not data[2].has_labels:
-            raise UserError(f"The target {data[2].name} val has no labels to score against.")
+            raise _without_labels("target", data[2], "to score against")
         return data
 
     def build(self) -> tuple[Trainer, DomainData]:
@@ -136,3 +137,11 @@ class Session:
             tracker.picture(picture)
         write_json(self.folder / "result.json", result)  # last: with it a run is finished
         tracker.artifact(self.folder / "result.json")
+
+
+def _without_labels(domain: str, data: DomainData, purpose: str) -> UserError:
+    image = f"; its first image is {data.pairs[0].image}" if isinstance(data, FileDomainData) else ""
+    return UserError(
+        f"The {domain} {data.name} {data.split} has no labels {purpose}{image}. Put its annotations where its layout "
+        "wants them, or set another domain."
+    )

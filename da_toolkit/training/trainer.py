@@ -298,12 +298,24 @@ class Trainer:
     def _backward(self, losses: dict[str, Tensor], parts: int, logged: dict[str, Tensor]) -> None:
         if not losses:
             return
-        if wrong := [name for name, loss in losses.items() if loss.ndim]:
+        for name, loss in losses.items():
+            if not isinstance(loss, Tensor):
+                raise UserError(
+                    f"The loss {name!r} is {loss!r}, and a loss is a tensor of one number that depends on a network: "
+                    "let the term that gives it compute it with torch, and return no .item()."
+                )
+            if loss.ndim:
+                raise UserError(
+                    f"The loss {name!r} has the shape {tuple(loss.shape)}, and a loss is one number: let the term that "
+                    "gives it return its mean."
+                )
+        together = torch.stack(list(losses.values())).sum() / parts
+        if not together.requires_grad:
             raise UserError(
-                f"The loss {wrong[0]!r} has the shape {tuple(losses[wrong[0]].shape)}, and a loss is one number: let "
-                "the term that gives it return its mean."
+                f"No loss ({', '.join(losses)}) depends on a network, so nothing would be trained: let a term compute "
+                "its loss from the logits, without `detach`."
             )
-        self.fabric.backward(torch.stack(list(losses.values())).sum() / parts)
+        self.fabric.backward(together)
         for name, loss in losses.items():
             logged[name] = logged.get(name, torch.zeros_like(loss)) + loss.detach() / parts
 
@@ -453,13 +465,15 @@ T = TypeVar("T")
 
 
 def _merged(parts: Iterable[dict[str, T]]) -> dict[str, T]:
-    """One dictionary of all terms' losses, numbers or figures. Raises ValueError if two share a name."""
+    """One dictionary of all terms' losses, numbers or figures. Raises `UserError` if two share a name."""
     merged: dict[str, T] = {}
     for named in parts:
         if not isinstance(named, dict):
             raise UserError(f"A term's losses, numbers or figures must be a dictionary, name -> value; got {named!r}.")
         if shared := merged.keys() & named.keys():
-            raise ValueError(f"two terms both name something {', '.join(sorted(shared))}")
+            raise UserError(
+                f"Two terms both name something {', '.join(sorted(shared))}: rename it in one, or leave one out."
+            )
         merged |= named
     return merged
 

@@ -46,7 +46,8 @@ def test_all_finite_sees_losses_and_gradients():
 def test_a_bad_loss_stops_the_run_naming_loss_step_and_images(tmp_path, tiny_recipe, broken_loss):
     run = session(tmp_path, tiny_recipe(Adversarial(), steps=6), save_every=1)
     with pytest.raises(
-        UserError, match=r"Step 3: the loss seg is nan, seg_aux is nan\. Images: Streets-game train: .*; Streets-cam"
+        UserError,
+        match=r"Step 3: the loss seg is nan, seg_aux is nan\. Images: Streets-game train: .*; .* The last checkpoint",
     ):
         run.run()
     state = run.checkpoints.load(torch.device("cpu"))
@@ -83,7 +84,7 @@ def test_no_more_than_the_asked_number_is_left_out(tmp_path, tiny_recipe, monkey
 
     monkeypatch.setattr(Supervised, "losses", broken)
     run = session(tmp_path, tiny_recipe(SourceOnly(), steps=6), skip_bad_steps=2)
-    with pytest.raises(UserError, match="Step 3: "):
+    with pytest.raises(UserError, match=r"Step 3: .* There is no checkpoint yet\. Lower"):
         run.run()
     assert len(list((run.folder / "bad_steps").iterdir())) == 3
 
