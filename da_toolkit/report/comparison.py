@@ -81,7 +81,7 @@ class Comparison:
 
 def choosing_grid(ways: Sequence[Chooser], title: str) -> Grid | None:
     """One line a way of choosing; none if no run can be chosen from nor any validator judged."""
-    if not any(way.runs or way.final for way in ways):
+    if not any(way.runs or way.correlation_final is not None for way in ways):
         return None
     heads = ("chosen by", "runs", "mIoU", "above last", "rank corr., final (n)", "rank corr., all (n)")
     lines = [

@@ -49,6 +49,11 @@ def test_without_evaluations_nothing_is_said_about_choosing(make_run) -> None:
     assert found.notes == ("No differences with intervals: there are no source-only rows; name one by --baseline.",)
 
 
+def test_one_evaluation_of_two_runs_leaves_no_table_of_dashes(make_run) -> None:
+    (found,) = compare([make_run("a", evaluations=ENTROPY[:1]), make_run("b", evaluations=ENTROPY[1:])])
+    assert found.choosing() is None
+
+
 def test_baseline_by_name_and_none_that_is_not_clear(make_run, runs) -> None:
     (found,) = compare(runs, baseline="oracle")
     assert found.baseline == "oracle" and set(found.differences) == {"source_only", "odd_<i>&|"}
