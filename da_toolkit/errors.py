@@ -35,7 +35,8 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
 def exits_cleanly(main: Callable[[], int | None]) -> None:
     """Run a command's `main`; a `UserError` becomes one paragraph on stderr, if it says anything, and its exit code.
 
-    So does what a recipe file's own code raises, with the file and the line; other errors keep their traceback.
+    So does what a line of a recipe file raises, with that line. All other errors keep their traceback; of one that is
+    raised below such a line, it ends with the line.
     Ctrl-C, and a reader of the output that has gone (`... | head`), end it without a word, as they do other commands.
     """
     try:
@@ -65,10 +66,14 @@ def _code_of(main: Callable[[], int | None]) -> int | str:
         if str(error):
             print(f"error: {error}", file=sys.stderr)
         return error.code
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if (what := own_code.told(error)) is None:
+            if (line := own_code.line_of(error)) is not None:
+                error.add_note(f"It was raised below a line of a recipe: {line}.")
             raise
-        print(f"error: Recipe {what}. Mend the recipe there.", file=sys.stderr)
+        print(f"error: {what}", file=sys.stderr)
         return EXIT_USER_ERROR
 
 

@@ -1,5 +1,6 @@
 """Recipe files are their users' own code: what it raises is told in a sentence with the file and the line."""
 
+import sys
 import traceback
 from pathlib import Path
 
@@ -7,19 +8,33 @@ PREFIX = "da_toolkit_recipe_"
 """What the modules of recipe files are called, in front of the file's name."""
 
 
-def told(error: BaseException) -> str | None:
-    """An error that passed through a recipe file's code: that file, the line, and what was raised there or below.
-
-    None for all other errors, which are this toolkit's.
-    """
-    frames = [
-        (Path(frame.f_code.co_filename), line, frame.f_globals.get("__name__", ""))
-        for frame, line in traceback.walk_tb(error.__traceback__)
-    ]
-    own = [(file, line) for file, line, module in frames if module.startswith(PREFIX)]
-    if not own:
+def line_of(error: BaseException) -> str | None:
+    """The last line of a recipe file that an error passed, as "FILE, line N"; none if it passed none."""
+    files = _files()
+    passed = [(Path(file), line) for file, line in _places(error) if file in files]
+    if not passed:
         return None
-    file, line = own[-1]
-    last, last_line, module = frames[-1]
-    below = "" if module.startswith(PREFIX) else f" (in {last.name}, line {last_line})"
-    return f"{file}, line {line}: {type(error).__name__}: {' '.join(str(error).split())}{below}"
+    file, line = passed[-1]
+    here = Path.cwd()
+    return f"{file.relative_to(here) if file.is_relative_to(here) else file}, line {line}"
+
+
+def told(error: BaseException) -> str | None:
+    """The sentence on an error that a recipe file's own line raises; none for what is raised anywhere else.
+
+    What is raised below such a line, in this toolkit or in torch, needs its traceback to be understood.
+    """
+    places = _places(error)
+    if not places or places[-1][0] not in _files():
+        return None
+    what = ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()).rstrip("."))))
+    return f"Recipe {line_of(error)}: {what}. Mend it there."
+
+
+def _files() -> set[str]:
+    """The recipe files that this process has loaded."""
+    return {str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(PREFIX)}
+
+
+def _places(error: BaseException) -> list[tuple[str, int]]:
+    return [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]

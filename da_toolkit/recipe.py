@@ -207,7 +207,8 @@ def _unknown_setting(error: Exception, names: dict[str, Any]) -> str:
     kind = names.get(found[1]) if found else None
     if found is None or not dataclasses.is_dataclass(kind):
         return ""
-    return str(unknown_name(f"setting of {found[1]}", found[2], (entry.name for entry in dataclasses.fields(kind))))
+    settable = (entry.name for entry in dataclasses.fields(kind) if entry.init)
+    return str(unknown_name(f"setting of {found[1]}", found[2], settable))
 
 
 def _digest(module: str) -> str:
@@ -260,11 +261,10 @@ def load_recipe(path: Path) -> Recipe:
     except SyntaxError as error:
         raise UserError(f"Recipe {path}, line {error.lineno}: {error.msg}. Mend the syntax there.") from error
     except Exception as error:  # a recipe is the user's code: anything it raises is theirs to see, in one line
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
-        where = f", line {lines[-1]}" if lines else ""
+        where = own_code.line_of(error) or path
         what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
         what = _wrong_type(error) or _unknown_setting(error, vars(module)) or what
-        raise UserError(f"Recipe {path}{where}: {what}") from error
+        raise UserError(f"Recipe {where}: {what}") from error
     if not hasattr(module, "recipe"):
         raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`, and defines no `recipe`.")
     if not isinstance(module.recipe, Recipe):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
@@ -20,15 +20,13 @@ def check_values(settings: Any, where: str = "") -> None:
     hints = get_type_hints(type(settings))
     for name in (entry.name for entry in dataclasses.fields(settings)):
         value, place = getattr(settings, name), f"{where}{name}"
-        try:
-            check_type(value, hints[name], collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
-        except TypeCheckError as error:
-            what, remedy = " ".join(str(error).split()), ""
+        if what := _mismatch(value, hints[name]):
+            remedy = ""
             if get_origin(hints[name]) is tuple and isinstance(value, list):
                 remedy = " Write ( ) for [ ]."
-            elif (item := _item_of(hints[name])) and isinstance(value, item):
+            elif not _mismatch((value,), hints[name]):
                 remedy = " A tuple of one needs a comma: (this,)."
-            raise UserError(f"{place} is {value!r}: {what}.{remedy}") from error
+            raise UserError(f"{place} is {value!r}: {what}.{remedy}")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{place} is {value}: it must be a finite number.")
         if name == "weight" and isinstance(value, int | float) and value < 0:
@@ -38,7 +36,10 @@ def check_values(settings: Any, where: str = "") -> None:
                 check_values(item, f"{place}.{number}." if isinstance(value, tuple) else f"{place}.")
 
 
-def _item_of(annotation: Any) -> type | None:
-    """The class of the items of a tuple of any length, where it is a plain one."""
-    of = get_args(annotation)
-    return of[0] if of[1:] == (...,) and isinstance(of[0], type) else None
+def _mismatch(value: Any, annotation: Any) -> str:
+    """In what a value differs from its annotation; nothing if it does not."""
+    try:
+        check_type(value, annotation, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+    except TypeCheckError as error:
+        return " ".join(str(error).split())
+    return ""

@@ -32,28 +32,62 @@ def test_a_command_ends_with_its_code_and_one_paragraph_at_most(main, code, told
 
 
 OWN = """
+import json
 
 def main():
-    import torch
-    torch.zeros(2) @ torch.zeros(3)
+    raise ValueError("first line" + chr(10) + "  second.")
+
+def below():
+    json.loads("{")
+
+def silent():
+    assert False
+
+def to_nobody():
+    raise BrokenPipeError
 """
 
 
-def test_what_a_recipe_files_own_code_raises_is_told_with_its_line(tmp_path, capsys):
+@pytest.fixture
+def own(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(OWN)
     with pytest.raises(UserError, match="defines no `recipe`"):
         load_recipe(file)
+    yield file, sys.modules["da_toolkit_recipe_mine"]
+    del sys.modules["da_toolkit_recipe_mine"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("main", "line 5: ValueError: first line second. Mend it there.\n"),
+        ("silent", "line 11: AssertionError. Mend it there.\n"),
+    ],
+)
+def test_what_a_line_of_a_recipe_file_raises_is_told_with_it(own, capsys, name, told):
+    file, module = own
     with pytest.raises(SystemExit) as ended:
-        exits_cleanly(sys.modules["da_toolkit_recipe_mine"].main)
-    told = capsys.readouterr().err
-    assert ended.value.code == 2 and told.count("\n") == 1
-    assert told.startswith(f"error: Recipe {file}, line 5: RuntimeError: inconsistent tensor size")
+        exits_cleanly(getattr(module, name))
+    assert ended.value.code == 2 and capsys.readouterr().err == f"error: Recipe {file}, {told}"
+
+
+def test_what_is_raised_below_a_line_of_a_recipe_keeps_its_traceback_and_names_the_line(own):
+    file, module = own
+    with pytest.raises(ValueError, match="Expecting property name") as caught:
+        exits_cleanly(module.below)
+    assert caught.value.__notes__ == [f"It was raised below a line of a recipe: {file}, line 8."]
+
+
+def test_a_broken_pipe_of_a_recipes_own_is_no_mistake_in_it(own):
+    with pytest.raises(BrokenPipeError):
+        exits_cleanly(own[1].to_nobody)
 
 
 def test_the_toolkits_own_faults_keep_their_traceback():
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError) as caught:
         exits_cleanly(lambda: 1 // 0)
+    assert not hasattr(caught.value, "__notes__")
 
 
 LINES = """

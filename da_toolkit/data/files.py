@@ -139,9 +139,8 @@ def images_in(folder: Path, setting: str, pattern: str = "*") -> list[Path]:
         raise UserError(f"{setting}: the folder {folder} does not exist. Set the domain's `root` or --data-root to it.")
     found = sorted(f for f in folder.glob(pattern) if f.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
-        raise UserError(
-            f"{setting}: the folder {folder} holds no {pattern} images (.png, .jpg). Unpack the data set there."
-        )
+        what = "images" if pattern == "*" else f"{pattern} images"
+        raise UserError(f"{setting}: the folder {folder} holds no {what} (.png, .jpg). Put the data set's there.")
     return found
 
 

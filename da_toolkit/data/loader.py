@@ -48,11 +48,18 @@ class Loading(Iterator[Batch]):
         self.loader: Iterator[Batch] | None = loader
 
     def __next__(self) -> Batch:
-        """Raises `UserError` that names the file at which a worker died or hangs."""
+        """Raises `UserError` that names the file at which a worker died or hangs; after an error no batch follows."""
         if self.loader is None:
             raise StopIteration
         try:
-            return next(self.loader)
+            return self._next(self.loader)
+        except Exception:
+            self.close()
+            raise
+
+    def _next(self, loader: Iterator[Batch]) -> Batch:
+        try:
+            return next(loader)
         except UserError as error:
             raise _plain(error) from None
         except RuntimeError as error:

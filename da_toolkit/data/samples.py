@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from da_toolkit import own_code
 from da_toolkit.data.batch import Batch, Fault
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.sampling import Place
@@ -71,6 +72,10 @@ class Samples(Dataset):
                 if len(faults) == min(_TRIES, len(self.data)):
                     raise
                 index = (index + 1) % len(self.data)
+            except Exception as error:
+                if (what := own_code.told(error)) is None:
+                    raise
+                raise UserError(what) from error  # here, since an error leaves a worker process without its frames
             else:
                 self._mark(-1)
                 return replace(found, faults=tuple(faults))

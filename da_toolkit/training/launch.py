@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from da_toolkit.errors import UserError
+from da_toolkit.errors import EXIT_USER_ERROR, UserError
 from da_toolkit.training.parallel import several
 from da_toolkit.training.rendezvous import meet_apart
 from da_toolkit.training.signals import Stopped
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PARENT = "DA_TOOLKIT_PARENT"  # the process id of rank 0, in the environment of the ranks that it started
 _PATIENCE = 20.0  # seconds in which a rank may find out for itself that another one is lost, and say so
 _GOES_ON = "The same command goes on from the last checkpoint, if there is one."
+_SAID_WHY = "It said what to mend; the other ranks were ended."
 
 _children: list[subprocess.Popen] = []  # ranks 1, 2, ... of this machine, where this process started them
 
@@ -149,7 +150,7 @@ def _watch_parent(parent: int) -> None:
 
 def _give_up(lost: str) -> None:
     """From a thread, while the main one may hang in an exchange with the lost rank."""
-    print(f"error: {lost} {_GOES_ON}", file=sys.stderr, flush=True)
+    print(f"error: {lost}", file=sys.stderr, flush=True)
     for child in _children:
         child.kill()
     os._exit(LostRank.code)
@@ -159,9 +160,14 @@ def _lost_child() -> str:
     for rank, child in enumerate(_children, 1):
         code = child.poll()
         if code is not None and code < 0:
-            return f"Rank {rank} (process {child.pid}) was killed by {_signal_name(-code)}; the other ranks were ended."
-        if code not in (None, 0, Stopped.code):  # all ranks stop together
-            return f"Rank {rank} (process {child.pid}) ended with exit code {code}; the other ranks were ended."
+            what = f"was killed by {_signal_name(-code)}; the other ranks were ended. {_GOES_ON}"
+        elif code == EXIT_USER_ERROR:
+            what = f"ended with exit code {code}. {_SAID_WHY}"
+        elif code not in (None, 0, Stopped.code):  # all ranks stop together
+            what = f"ended with exit code {code}; the other ranks were ended. {_GOES_ON}"
+        else:
+            continue
+        return f"Rank {rank} (process {child.pid}) {what}"
     return ""
 
 
@@ -172,7 +178,7 @@ def _signal_name(number: int) -> str:
 
 
 def _lost_parent(parent: int) -> str:
-    return f"Rank 0 (process {parent}) was killed; the other ranks were ended."
+    return f"Rank 0 (process {parent}) was killed; the other ranks were ended. {_GOES_ON}"
 
 
 def _end_children() -> None:
@@ -213,6 +219,6 @@ def _explanation(error: RuntimeError) -> str:
         if parent is not None and os.getppid() != int(parent):
             lost = _lost_parent(int(parent))
         if lost:
-            return f"{lost} {_GOES_ON}"
+            return lost
         time.sleep(0.1)
     return ""

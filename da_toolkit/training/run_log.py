@@ -83,7 +83,7 @@ class RunLog:
             self.progress.note(f"warning: {text} The step is left out.")
             return
         saved = self.session.checkpoints.files()
-        kept = "The last checkpoint is of before it" if saved else "There is no checkpoint yet"
+        kept = "The last checkpoint was written before it" if saved else "There is no checkpoint yet"
         bad.args = (
             f"{text} {kept}. Lower the learning rate or the weight of that "
             "loss, clip gradients (--optimizer.clip), use --precision 32-true or bf16-mixed, or leave out such steps "

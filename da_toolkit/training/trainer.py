@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -192,12 +192,12 @@ class Trainer:
 
     def numbers(self) -> dict[str, float]:
         """What terms report of the current stage's frozen knowledge."""
-        return _merged(term.numbers() for term in self.terms)
+        return _merged(self.terms, [term.numbers() for term in self.terms])
 
     def figures(self) -> dict[str, np.ndarray]:
         """What terms show of the current stage's frozen knowledge: name -> uint8 RGB [H,W,3]."""
         context = self._context(self._current_stage())
-        return _merged(term.figures(context) for term in self.terms)
+        return _merged(self.terms, [term.figures(context) for term in self.terms])
 
     def prepare_evaluation(self) -> None:
         """Let every term bring the network into the state in which it is scored."""
@@ -237,8 +237,8 @@ class Trainer:
             step = Step(self.network, *batches, self.done, recipe.schedule.steps)
             steps.append(step)
             with self.autocast():
-                losses = _merged(term.losses(step) for term in self.terms)
-            self._backward(losses, parts, logged)
+                losses = _merged(self.terms, [term.losses(step) for term in self.terms])
+            self._backward(losses, parts, logged, "the network")
             self._count_decisions(step)
         average_gradients(self.model)
         self._check(self.model, logged, steps, kept)
@@ -250,8 +250,8 @@ class Trainer:
             term.follow(self.model)
         for step in steps:
             with self.autocast():
-                losses = _merged(term.update(step) for term in self.terms)
-            self._backward(losses, parts, logged)
+                losses = _merged(self.terms, [term.update(step) for term in self.terms])
+            self._backward(losses, parts, logged, "the terms' own players")
         for number in self.term_optimizers:
             average_gradients(self.terms[number])
         self._check(self.players, logged, steps, [])
@@ -295,14 +295,15 @@ class Trainer:
         names = self.recipe.source.label_space.classes
         return {name: 100 * count / total for name, count in zip(names, counts, strict=True)} if total else {}
 
-    def _backward(self, losses: dict[str, Tensor], parts: int, logged: dict[str, Tensor]) -> None:
+    def _backward(self, losses: dict[str, Tensor], parts: int, logged: dict[str, Tensor], learner: str) -> None:
+        """Gradients of the losses' sum for whom they train; raises `UserError` for what is no loss of theirs."""
         if not losses:
             return
         for name, loss in losses.items():
             if not isinstance(loss, Tensor):
                 raise UserError(
-                    f"The loss {name!r} is {loss!r}, and a loss is a tensor of one number that depends on a network: "
-                    "let the term that gives it compute it with torch, and return no .item()."
+                    f"The loss {name!r} is {loss!r}, and a loss is a tensor of one number: let the term that gives it "
+                    "compute it with torch, without .item()."
                 )
             if loss.ndim:
                 raise UserError(
@@ -312,8 +313,8 @@ class Trainer:
         together = torch.stack(list(losses.values())).sum() / parts
         if not together.requires_grad:
             raise UserError(
-                f"No loss ({', '.join(losses)}) depends on a network, so nothing would be trained: let a term compute "
-                "its loss from the logits, without `detach`."
+                f"No loss ({', '.join(losses)}) depends on {learner}, so nothing would be trained: a loss must be "
+                "computed from what they give, without `detach` or `no_grad` on the way."
             )
         self.fabric.backward(together)
         for name, loss in losses.items():
@@ -464,16 +465,22 @@ class Trainer:
 T = TypeVar("T")
 
 
-def _merged(parts: Iterable[dict[str, T]]) -> dict[str, T]:
+def _merged(terms: Sequence[Term], parts: Sequence[dict[str, T]]) -> dict[str, T]:
     """One dictionary of all terms' losses, numbers or figures. Raises `UserError` if two share a name."""
     merged: dict[str, T] = {}
-    for named in parts:
-        if not isinstance(named, dict):
-            raise UserError(f"A term's losses, numbers or figures must be a dictionary, name -> value; got {named!r}.")
-        if shared := merged.keys() & named.keys():
+    owners: dict[str, str] = {}
+    for term, named in zip(terms, parts, strict=True):
+        owner = type(term).__name__
+        if not isinstance(named, dict) or not all(isinstance(name, str) for name in named):
             raise UserError(
-                f"Two terms both name something {', '.join(sorted(shared))}: rename it in one, or leave one out."
+                f"The losses, numbers or figures of {owner} must be a dictionary, name -> value; got {named!r}."
             )
+        for name in named:
+            if name in owners:
+                raise UserError(
+                    f"{owners[name]} and {owner} both name something {name!r}: rename it in one, or leave one out."
+                )
+            owners[name] = owner
         merged |= named
     return merged
 

@@ -178,6 +178,8 @@ def test_folder_without_labels_is_an_unlabelled_target(tmp_path):
     assert not Folder(root=tmp_path).build("train").has_labels
     with pytest.raises(UserError, match="Folder: set `root`, its folder; --data-root is not looked at"):
         Folder().build("train", tmp_path)
+    with pytest.raises(UserError, match=r"no folder \S+/val/images\. Put the val images there"):
+        Folder(root=tmp_path).build("val")
     with pytest.raises(UserError, match=r"nowhere does not exist\. Set `root` to the one with train/images"):
         Folder(root=tmp_path / "nowhere").build("train", tmp_path)
 

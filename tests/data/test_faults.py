@@ -1,6 +1,8 @@
 """Files that break during a run: left out and counted, named when a worker dies or hangs at them."""
 
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.methods.pseudo_labels import cbst
+from da_toolkit.recipe import load_recipe
 from da_toolkit.training.runtime import Runtime
 from da_toolkit.training.session import Session
 from da_toolkit.training.trainer import Trainer
@@ -49,6 +52,21 @@ def files(tmp_path, toy):
 
 def samples(data, **settings):
     return Samples(data, SIZE, Augmentation(), with_labels=True, seed=0, **settings)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_recipes_own_domain_raises_is_told_with_its_line_also_in_a_worker(tmp_path, toy, workers):
+    file, data = tmp_path / "own_domain.py", toy(4)
+    file.write_text("\ndef image(index):\n    return {}[index]\n")
+    with pytest.raises(UserError, match="defines no `recipe`"):
+        load_recipe(file)
+    data.image = sys.modules.get("da_toolkit_recipe_own_domain").image
+    loading = Loading(samples(data), EpochSampler(4, 2, seed=0), workers)
+    with pytest.raises(UserError) as told:
+        next(loading)
+    assert not multiprocessing.active_children()  # or the command would wait for it at its end
+    del sys.modules["da_toolkit_recipe_own_domain"]
+    assert re.fullmatch(rf"Recipe {re.escape(str(file))}, line 3: KeyError: \d\. Mend it there\.", str(told.value))
 
 
 @pytest.mark.parametrize("harm", ["cut", "missing", "foreign", "smaller label"])

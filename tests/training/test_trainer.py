@@ -41,7 +41,7 @@ def test_stages_run_in_order_and_terms_are_told_once_each(tiny_trainer):
     [
         (lambda found: found.amax(1), r"'own' has the shape \(2, 64, 96\).* return its mean"),
         (lambda found: found.mean().item(), r"'own' is 0\.\d+, and a loss is a tensor of one number"),
-        (lambda found: found.mean().detach(), r"No loss \(own\) depends on a network"),
+        (lambda found: found.mean().detach(), r"No loss \(own\) depends on the network, so"),
     ],
 )
 def test_a_loss_that_cannot_be_lowered_is_named(tiny_trainer, own, told):
@@ -91,7 +91,7 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny_trainer):
 def test_two_terms_with_one_loss_name_are_refused(tiny_trainer):
     trainer = tiny_trainer(SourceOnly())
     trainer.terms.append(trainer.terms[0])
-    with pytest.raises(UserError, match="Two terms both name something seg"):
+    with pytest.raises(UserError, match="Supervised and Supervised both name something 'seg'"):
         trainer.fit(lambda *_: None)
 
 
