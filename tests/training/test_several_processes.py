@@ -105,6 +105,35 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_also_with_fewer(tmp_path):
     assert [step for step in dict.fromkeys(case.steps()) if step] == list(range(1, 41))
 
 
+FAILS_ON_RANK_1 = """
+import dataclasses, os
+from da_toolkit.methods import SourceOnly
+from da_toolkit.methods.term import Term
+
+class Fails(Term):
+    def losses(self, step):
+        if step.index == 2 and os.environ["LOCAL_RANK"] == "1":
+            raise ValueError("of rank 1")
+        return {}
+
+@dataclasses.dataclass(frozen=True)
+class Own(SourceOnly):
+    def terms(self, context):
+        return [*super().terms(context), Fails()]
+
+recipe = dataclasses.replace(recipe, method=Own())
+"""
+
+
+def test_own_code_that_fails_on_one_rank_is_told_once_and_nothing_promised(tmp_path):
+    case = Case(tmp_path)
+    case.file.write_text(RECIPE + FAILS_ON_RANK_1)
+    code, said = case.ended(case.start(RUN, "--devices", "2"), 120)
+    assert code == 1 and said.count("ValueError: of rank 1. Mend it there.") == 1 and "Traceback" not in said
+    assert "ended with exit code 2. It said what to mend; the other ranks were ended." in said
+    assert "goes on from" not in said
+
+
 def test_torchrun_restarts_the_ranks_and_the_run_completes_itself(tmp_path):
     """Also with --overwrite, which is meant for the first attempt."""
     case = Case(tmp_path)
