@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _PARENT = "DA_TOOLKIT_PARENT"  # the process id of rank 0, in the environment of the ranks that it started
 _PATIENCE = 20.0  # seconds in which a rank may find out for itself that another one is lost, and say so
 _GOES_ON = "The same command goes on from the last checkpoint, if there is one."
-_SAID_WHY = "It said what to mend; the other ranks were ended."
 
 _children: list[subprocess.Popen] = []  # ranks 1, 2, ... of this machine, where this process started them
 
@@ -162,7 +161,7 @@ def _lost_child() -> str:
         if code is not None and code < 0:
             what = f"was killed by {_signal_name(-code)}; the other ranks were ended. {_GOES_ON}"
         elif code == EXIT_USER_ERROR:
-            what = f"ended with exit code {code}. {_SAID_WHY}"
+            what = f"ended with exit code {code}. It said what to mend; the other ranks were ended."
         elif code not in (None, 0, Stopped.code):  # all ranks stop together
             what = f"ended with exit code {code}; the other ranks were ended. {_GOES_ON}"
         else:

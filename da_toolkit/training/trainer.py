@@ -313,8 +313,8 @@ class Trainer:
         together = torch.stack(list(losses.values())).sum() / parts
         if not together.requires_grad:
             raise UserError(
-                f"No loss ({', '.join(losses)}) depends on {learner}, so nothing would be trained: a loss must be "
-                "computed from what they give, without `detach` or `no_grad` on the way."
+                f"No loss ({', '.join(losses)}) depends on {learner}, so nothing would be trained: compute one "
+                "from what comes out there, without `detach` or `no_grad` on the way."
             )
         self.fabric.backward(together)
         for name, loss in losses.items():
