@@ -1,6 +1,7 @@
 """Shared pieces: a toy domain in memory, a tiny network, and a cache of streets frames for the whole session."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -52,6 +53,26 @@ class ToyData(DomainData):
 @pytest.fixture
 def toy():
     return ToyData
+
+
+@pytest.fixture
+def own_code(tmp_path):
+    """Function: the file and the module of a text that is loaded as a recipe file's code, though it has no recipe."""
+
+    def load(text):
+        from da_toolkit.errors import UserError
+        from da_toolkit.own_code import PREFIX
+        from da_toolkit.recipe import load_recipe
+
+        file = tmp_path / "own_code_of_a_test.py"
+        file.write_text(text)
+        with pytest.raises(UserError, match="defines no `recipe`"):
+            load_recipe(file)
+        return file, sys.modules[f"{PREFIX}{file.stem}"]
+
+    yield load
+    for name in [name for name in sys.modules if name.endswith("own_code_of_a_test")]:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import sys
 import pytest
 
 from da_toolkit.errors import UserError, exits_cleanly, unknown_name
-from da_toolkit.recipe import load_recipe
 
 
 def test_of_very_many_names_the_nearest_are_listed():
@@ -49,13 +48,8 @@ def to_nobody():
 
 
 @pytest.fixture
-def own(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(OWN)
-    with pytest.raises(UserError, match="defines no `recipe`"):
-        load_recipe(file)
-    yield file, sys.modules["da_toolkit_recipe_mine"]
-    del sys.modules["da_toolkit_recipe_mine"]
+def own(own_code):
+    return own_code(OWN)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.methods.pseudo_labels import cbst
-from da_toolkit.recipe import load_recipe
 from da_toolkit.training.runtime import Runtime
 from da_toolkit.training.session import Session
 from da_toolkit.training.trainer import Trainer
@@ -55,17 +54,14 @@ def samples(data, **settings):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_what_a_recipes_own_domain_raises_is_told_with_its_line_also_in_a_worker(tmp_path, toy, workers):
-    file, data = tmp_path / "own_domain.py", toy(4)
-    file.write_text("\ndef image(index):\n    return {}[index]\n")
-    with pytest.raises(UserError, match="defines no `recipe`"):
-        load_recipe(file)
-    data.image = sys.modules.get("da_toolkit_recipe_own_domain").image
+def test_what_a_recipes_own_domain_raises_is_told_with_its_line_also_in_a_worker(own_code, toy, workers):
+    data = toy(4)
+    file, module = own_code("\ndef image(index):\n    return {}[index]\n")
+    data.image = module.image
     loading = Loading(samples(data), EpochSampler(4, 2, seed=0), workers)
     with pytest.raises(UserError) as told:
         next(loading)
     assert not multiprocessing.active_children()  # or the command would wait for it at its end
-    del sys.modules["da_toolkit_recipe_own_domain"]
     assert re.fullmatch(rf"Recipe {re.escape(str(file))}, line 3: KeyError: \d\. Mend it there\.", str(told.value))
 
 
