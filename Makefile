@@ -18,6 +18,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy da_toolkit
+	$(BIN)/lint-imports setup.cfg
 
 # The plain wheel of torch is the CUDA build; it also runs without a GPU.
 $(STAMP): pyproject.toml setup.cfg constraints.txt

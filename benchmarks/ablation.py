@@ -29,16 +29,17 @@ from rich.progress import track
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError, exits_cleanly
+from da_toolkit.files import write_json
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
 from da_toolkit.regularizers.rpt.term import RPTTerm
-from da_toolkit.training.checkpoint import Checkpoints
-from da_toolkit.training.claim import differences
-from da_toolkit.training.files import write_json
-from da_toolkit.training.health import Health
-from da_toolkit.training.provenance import short_commit
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
+from da_toolkit.runs.checkpoint import Checkpoints
+from da_toolkit.runs.claim import differences
+from da_toolkit.runs.health import Health
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
+from da_toolkit.shareable import short_commit
+from da_toolkit.training.state import load_state, state_of
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
@@ -75,15 +76,14 @@ def warm_up(session: Session, folder: Path) -> dict[str, Any]:
         trainer, _ = session.build()
         stage = trainer.recipe.schedule.stages[0]
         trainer.begin(stage)
-        streams = trainer.streams()
         begin = time.perf_counter()
         for _ in track(range(stage.steps), f"warm-up of seed {session.runtime.seed}"):
-            trainer.step(*streams)
+            trainer.step()
         scoring = {"evaluations": [], "kept_best": None, "validators": None}
         log = {"seconds": time.perf_counter() - begin, "scoring": scoring, "metrics_bytes": 0}
         log["health"] = Health(1).state()
         write_json(settings, session.recipe.to_json())
-        checkpoints.save(trainer.done, {**trainer.state(), "log": log})
+        checkpoints.save(trainer.done, {**state_of(trainer), "log": log})
     if changed := differences(settings, session.recipe):
         raise UserError(f"{folder} holds a warm-up of other settings ({changed}). Remove it.")
     return checkpoints.load(torch.device("cpu"))
@@ -107,7 +107,7 @@ def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
     trainer, _ = session.build()
     with true_labels(trainer) if row == ORACLE else nullcontext():
         result = run_one(session.name, recipe, runtime)
-    trainer.load_state(session.checkpoints.load(trainer.fabric.device))
+    load_state(trainer, session.checkpoints.load(trainer.fabric.device))
     return result | {"base": base, "row": row, "diagnosis": diagnosis(trainer)}
 
 
@@ -115,7 +115,7 @@ def diagnosis(trainer: Trainer) -> dict[str, float]:
     """Against the held-back target labels: purity of regions and clusters, and of each constraint the share of
     labelled pixels that its last round selected and the share of them whose frozen label is right."""
     term = trainer.terms[-1]
-    if not isinstance(term, RPTTerm) or term.rows is None or trainer.regions is None:
+    if not isinstance(term, RPTTerm) or term.rows is None or trainer.images.regions is None:
         return {}
     truth = region_truth(trainer, term.rows)
     classes = term.num_classes
@@ -135,11 +135,11 @@ def diagnosis(trainer: Trainer) -> dict[str, float]:
 
 def region_truth(trainer: Trainer, rows: RegionRows) -> np.ndarray:
     """int64 [regions, classes]: labelled pixels of each class in each region, from the held-back labels."""
-    data, size = trainer.target, trainer.recipe.target.size
+    data, size = trainer.images.target, trainer.recipe.target.size
     truth = np.zeros((rows.total, len(data.label_space)), dtype=np.int64)
     for index in range(len(data)):
         label = cv2.resize(data.label(index), size[::-1], interpolation=cv2.INTER_NEAREST)
-        place = trainer.regions(data.image(index)) + int(rows.offsets[index])
+        place = trainer.images.regions(data.image(index)) + int(rows.offsets[index])
         known = label != IGNORE
         np.add.at(truth, (place[known], label[known]), 1)
     return truth
@@ -148,7 +148,7 @@ def region_truth(trainer: Trainer, rows: RegionRows) -> np.ndarray:
 @contextmanager
 def true_labels(trainer: Trainer) -> Iterator[None]:
     """RPT freezes, in the regions that it selects, the commonest true label. An oracle, for diagnosis."""
-    counts, _ = trainer.regions.survey(trainer.target)
+    counts, _ = trainer.images.regions.survey(trainer.images.target)
     truth = torch.from_numpy(region_truth(trainer, RegionRows(counts, torch.device("cpu"))))
     right = torch.where(truth.sum(1) > 0, truth.argmax(1), IGNORE).byte()
     freeze = RPTTerm._freeze

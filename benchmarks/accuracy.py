@@ -18,19 +18,19 @@ from typing import Any
 from engines import ENGINES, run_all
 from records import keep
 
-from da_toolkit.demo import demo_version
 from da_toolkit.errors import UserError, exits_cleanly, unknown_name
 from da_toolkit.evaluation.protocols import protocols_for
 from da_toolkit.recipe import Recipe, Schedule, find_recipe, load_recipe
+from da_toolkit.recipe.demo import demo_version
 from da_toolkit.report.choosing import choosers
 from da_toolkit.report.comparison import choosing_grid
 from da_toolkit.report.grid import to_markdown
 from da_toolkit.report.runs import Run
 from da_toolkit.report.table import markdown, summarize
-from da_toolkit.training.checkpoint import Checkpoints
-from da_toolkit.training.provenance import short_commit
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
+from da_toolkit.runs.checkpoint import Checkpoints
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
+from da_toolkit.shareable import short_commit
 
 HERE = Path(__file__).parent
 METHODS = [

@@ -28,18 +28,19 @@ from da_toolkit.data import Streets
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.inference import Evaluation
+from da_toolkit.files import write_json
 from da_toolkit.methods import Oracle, TargetBN
-from da_toolkit.methods.term import Method
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
 from da_toolkit.registry import METHODS
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
-from da_toolkit.training.checkpoint import Checkpoints
-from da_toolkit.training.files import write_json
+from da_toolkit.runs.checkpoint import Checkpoints
+from da_toolkit.runs.provenance import environment
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
+from da_toolkit.shareable import short_commit
+from da_toolkit.terms.term import Method
 from da_toolkit.training.optim import AdamW
-from da_toolkit.training.provenance import environment, short_commit
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
 
 RESULTS = Path(__file__).parent / "results" / "chaos.json"
 RPT_TINY = RPT(

@@ -22,8 +22,9 @@ from PIL import Image
 from da_toolkit.data.labels import CITYSCAPES19
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.protocols import PROTOCOLS, score
-from da_toolkit.training.files import write_json
-from da_toolkit.training.provenance import environment, short_commit
+from da_toolkit.files import write_json
+from da_toolkit.runs.provenance import environment
+from da_toolkit.shareable import short_commit
 
 RESULTS = Path(__file__).parent / "results" / "compare_speed.json"
 RECIPES = ["source_only_gta", *(f"method_{number}_gta" for number in range(1, 9)), "oracle_gta"]

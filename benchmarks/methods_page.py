@@ -5,7 +5,7 @@ from typing import Any
 
 from da_toolkit.methods import Adversarial, Method
 from da_toolkit.registry import METHODS, REGULARIZERS, Entry
-from da_toolkit.training.provenance import short_commit
+from da_toolkit.shareable import short_commit
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods.md"
 _GAME = "both sides' losses equal plain binary cross-entropies (or squared distances) of the discriminator's answers"

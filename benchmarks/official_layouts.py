@@ -16,12 +16,12 @@ from typing import Any
 
 from records import keep
 
+from da_toolkit.commands.prepare import export_streets
 from da_toolkit.errors import exits_cleanly
-from da_toolkit.prepare import export_streets
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
-from da_toolkit.training.provenance import short_commit
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
+from da_toolkit.shareable import short_commit
 
 RESULTS = Path(__file__).parent / "results" / "official_layouts.json"
 STEPS = 20

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from da_toolkit.training.files import write_json
+from da_toolkit.files import write_json
 
 
 def keep(file: Path, result: dict[str, Any], key: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -19,13 +19,14 @@ from lightning.fabric import Fabric
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.data.loader import Loading
 from da_toolkit.data.samples import Samples
+from da_toolkit.data.superpixels import SuperpixelCache
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import exits_cleanly
+from da_toolkit.files import write_json
 from da_toolkit.recipe import find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.cluster import assign_clusters, feature_pass
-from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
-from da_toolkit.training.files import write_json
-from da_toolkit.training.provenance import environment, short_commit
+from da_toolkit.runs.provenance import environment
+from da_toolkit.shareable import short_commit
 
 RESULTS = Path(__file__).parent / "results" / "rpt_clusters.json"
 LEVELS, CLUSTERS = (1, 2, 3, 4), (128, 256, 512)

@@ -24,13 +24,14 @@ import torch
 from ablation import ORACLE, ROWS, with_parts
 from lightning.fabric import Fabric
 
-from da_toolkit.demo import demo_version
+from da_toolkit.data.superpixels import SuperpixelCache
 from da_toolkit.errors import exits_cleanly
+from da_toolkit.files import write_json
 from da_toolkit.recipe import Schedule, find_recipe, load_recipe, rounds
+from da_toolkit.recipe.demo import demo_version
 from da_toolkit.regularizers.rpt.cluster import Cluster, assign_clusters
-from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
-from da_toolkit.training.files import write_json
-from da_toolkit.training.provenance import environment, short_commit
+from da_toolkit.runs.provenance import environment
+from da_toolkit.shareable import short_commit
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "rpt_cost.json"
@@ -68,14 +69,13 @@ def times(turns: int) -> dict[str, dict[str, float]]:
 
 def step_ms(trainers: dict[str, Trainer], turns: int) -> dict[str, float]:
     """Median of one step; rows take turns in a changing order, so that a busy machine meets all alike."""
-    streams = {row: trainer.streams() for row, trainer in trainers.items()}
     found: dict[str, list[float]] = {row: [] for row in trainers}
     order = random.Random(0)
     for turn in range(turns + 1):
         for row in order.sample(list(trainers), len(trainers)):
             begin = time.perf_counter()
             for _ in range(BLOCK):
-                trainers[row].step(*streams[row])
+                trainers[row].step()
             if turn:  # the first one warms up
                 found[row].append(1000 * (time.perf_counter() - begin) / BLOCK)
     return {row: statistics.median(values) for row, values in found.items()}

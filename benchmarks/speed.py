@@ -22,12 +22,13 @@ from da_toolkit.data.loader import Loading
 from da_toolkit.data.samples import Samples
 from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.streets import render
-from da_toolkit.demo import demo_version
 from da_toolkit.errors import exits_cleanly
+from da_toolkit.files import write_json
 from da_toolkit.recipe import Schedule, Stage, load_recipe, recipe_files
+from da_toolkit.recipe.demo import demo_version
 from da_toolkit.registry import METHODS
-from da_toolkit.training.files import write_json
-from da_toolkit.training.provenance import environment, short_commit
+from da_toolkit.runs.provenance import environment
+from da_toolkit.shareable import short_commit
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
@@ -90,9 +91,8 @@ def steps(rounds: int = 8, block: int = 3) -> dict[str, float]:
 
 def _endless_steps(trainer: Trainer) -> Iterator[dict[str, torch.Tensor]]:
     """Trains one step each time the next item is asked for."""
-    streams = trainer.streams()
     while True:
-        yield trainer.step(*streams)
+        yield trainer.step()
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ import official_layouts
 import rpt_clusters
 import rpt_cost
 import speed
+import startup
 import two_ranks
 
 from da_toolkit.errors import UserError, exits_cleanly
@@ -36,6 +37,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "chaos": chaos.table,
     "two_ranks": two_ranks.table,
     "compare_speed": compare_speed.table,
+    "startup": startup.table,
 }
 
 

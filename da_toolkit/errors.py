@@ -19,6 +19,12 @@ class UserError(Exception):
     code = EXIT_USER_ERROR
 
 
+class Stopped(UserError):
+    """A run that ended by a signal, its checkpoint written. The exit code is sysexits' "try again later"."""
+
+    code = 75
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name nobody registered: the nearest match and the valid ones, of many only the nearest ten."""
     names = sorted(valid)

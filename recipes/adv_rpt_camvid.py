@@ -1,13 +1,10 @@
 """RPT inside output-space adversarial training, CARLA -> CamVid: three rounds. A reconstruction."""
 
-from da_toolkit.data import CamVid, Carla
-from da_toolkit.data.transforms import Augmentation
-from da_toolkit.evaluation.inference import Evaluation
+from da_toolkit.data import Augmentation, CamVid, Carla
 from da_toolkit.methods import Adversarial, OutputSpace
-from da_toolkit.models.deeplab import LightDeepLabV3Plus
-from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
+from da_toolkit.models import LightDeepLabV3Plus
+from da_toolkit.recipe import AdamW, Evaluation, LearningRate, Recipe, Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT, Cluster, Superpixels
-from da_toolkit.training.optim import AdamW, LearningRate
 
 recipe = Recipe(
     source=Carla(size=(298, 480)),

@@ -2,10 +2,9 @@
 
 from da_toolkit.data import Cityscapes, Synthia
 from da_toolkit.methods import Adversarial, OutputSpace
-from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Reported, Schedule, Stage, rounds
+from da_toolkit.models import DeepLabV2
+from da_toolkit.recipe import SGD, LearningRate, Recipe, Reported, Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT
-from da_toolkit.training.optim import SGD, LearningRate
 
 recipe = Recipe(
     source=Synthia(size=(760, 1280)),

@@ -1,11 +1,9 @@
 """AdvEnt's adversary, then DAFormer's teacher beside it, on sources of random class colours, GTA5 -> Cityscapes."""
 
-from da_toolkit.data import GTA5, Cityscapes
-from da_toolkit.data.transforms import Augmentation
+from da_toolkit.data import GTA5, Augmentation, Cityscapes
 from da_toolkit.methods import Adversarial, ClassColours, FeatureDistance, MeanTeacher, SelfInformation
-from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Schedule, Stage
-from da_toolkit.training.optim import SGD, LearningRate
+from da_toolkit.models import DeepLabV2
+from da_toolkit.recipe import SGD, LearningRate, Recipe, Schedule, Stage
 
 recipe = Recipe(
     source=GTA5(size=(720, 1280)),

@@ -1,11 +1,9 @@
 """AdvEnt's adversary, then DAFormer's teacher beside it, on sources of random class colours, SYNTHIA -> Cityscapes."""
 
-from da_toolkit.data import Cityscapes, Synthia
-from da_toolkit.data.transforms import Augmentation
+from da_toolkit.data import Augmentation, Cityscapes, Synthia
 from da_toolkit.methods import Adversarial, ClassColours, FeatureDistance, MeanTeacher, SelfInformation
-from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Schedule, Stage
-from da_toolkit.training.optim import SGD, LearningRate
+from da_toolkit.models import DeepLabV2
+from da_toolkit.recipe import SGD, LearningRate, Recipe, Schedule, Stage
 
 recipe = Recipe(
     source=Synthia(size=(760, 1280)),

@@ -1,12 +1,9 @@
 """Mean teacher with ClassMix (DACS), CARLA -> CamVid."""
 
-from da_toolkit.data import CamVid, Carla
-from da_toolkit.data.transforms import Augmentation
-from da_toolkit.evaluation.inference import Evaluation
+from da_toolkit.data import Augmentation, CamVid, Carla
 from da_toolkit.methods import MeanTeacher, SourceOnly
-from da_toolkit.models.deeplab import LightDeepLabV3Plus
-from da_toolkit.recipe import Recipe, Schedule, Stage
-from da_toolkit.training.optim import AdamW, LearningRate
+from da_toolkit.models import LightDeepLabV3Plus
+from da_toolkit.recipe import AdamW, Evaluation, LearningRate, Recipe, Schedule, Stage
 
 recipe = Recipe(
     source=Carla(size=(298, 480)),

@@ -1,11 +1,9 @@
 """Mean teacher with ClassMix (DACS), SYNTHIA -> Cityscapes."""
 
-from da_toolkit.data import Cityscapes, Synthia
-from da_toolkit.data.transforms import Augmentation
+from da_toolkit.data import Augmentation, Cityscapes, Synthia
 from da_toolkit.methods import MeanTeacher, SourceOnly
-from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Reported, Schedule, Stage
-from da_toolkit.training.optim import SGD, LearningRate
+from da_toolkit.models import DeepLabV2
+from da_toolkit.recipe import SGD, LearningRate, Recipe, Reported, Schedule, Stage
 
 recipe = Recipe(
     source=Synthia(size=(760, 1280)),

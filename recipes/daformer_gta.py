@@ -1,12 +1,9 @@
 """DAFormer, GTA5 -> Cityscapes."""
 
-from da_toolkit.data import GTA5, Cityscapes
-from da_toolkit.data.rare_classes import RareClasses
-from da_toolkit.data.transforms import Augmentation
+from da_toolkit.data import GTA5, Augmentation, Cityscapes, RareClasses
 from da_toolkit.methods import ClassMix, FeatureDistance, MeanTeacher, SourceOnly
-from da_toolkit.models.daformer import DAFormer
-from da_toolkit.recipe import Recipe, Reported, Schedule, Stage
-from da_toolkit.training.optim import AdamW, LearningRate
+from da_toolkit.models import DAFormer
+from da_toolkit.recipe import AdamW, LearningRate, Recipe, Reported, Schedule, Stage
 
 recipe = Recipe(
     source=GTA5(size=(720, 1280)),

@@ -1,12 +1,9 @@
 """DAFormer, SYNTHIA -> Cityscapes."""
 
-from da_toolkit.data import Cityscapes, Synthia
-from da_toolkit.data.rare_classes import RareClasses
-from da_toolkit.data.transforms import Augmentation
+from da_toolkit.data import Augmentation, Cityscapes, RareClasses, Synthia
 from da_toolkit.methods import ClassMix, FeatureDistance, MeanTeacher, SourceOnly
-from da_toolkit.models.daformer import DAFormer
-from da_toolkit.recipe import Recipe, Schedule, Stage
-from da_toolkit.training.optim import AdamW, LearningRate
+from da_toolkit.models import DAFormer
+from da_toolkit.recipe import AdamW, LearningRate, Recipe, Schedule, Stage
 
 recipe = Recipe(
     source=Synthia(size=(760, 1280)),

@@ -2,9 +2,8 @@
 
 from da_toolkit.data import Cityscapes, Synthia
 from da_toolkit.methods import MaxSquares, SourceOnly
-from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Schedule, Stage
-from da_toolkit.training.optim import SGD, LearningRate
+from da_toolkit.models import DeepLabV2
+from da_toolkit.recipe import SGD, LearningRate, Recipe, Schedule, Stage
 
 recipe = Recipe(
     source=Synthia(size=(760, 1280)),

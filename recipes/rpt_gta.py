@@ -2,10 +2,9 @@
 
 from da_toolkit.data import GTA5, Cityscapes
 from da_toolkit.methods import SourceOnly
-from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
+from da_toolkit.models import DeepLabV2
+from da_toolkit.recipe import SGD, LearningRate, Recipe, Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT
-from da_toolkit.training.optim import SGD, LearningRate
 
 recipe = Recipe(
     source=GTA5(size=(720, 1280)),

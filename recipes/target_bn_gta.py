@@ -2,9 +2,8 @@
 
 from da_toolkit.data import GTA5, Cityscapes
 from da_toolkit.methods import TargetBN
-from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Schedule, Stage
-from da_toolkit.training.optim import SGD, LearningRate
+from da_toolkit.models import DeepLabV2
+from da_toolkit.recipe import SGD, LearningRate, Recipe, Schedule, Stage
 
 recipe = Recipe(
     source=GTA5(size=(720, 1280)),

@@ -13,8 +13,8 @@ import tables
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import load_recipe
 from da_toolkit.registry import METHODS
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
 
 RECIPE = """
 from da_toolkit.data import Streets

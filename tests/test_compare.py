@@ -9,18 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from da_toolkit import compare
+from da_toolkit.commands import compare
 from da_toolkit.errors import UserError
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import compare_speed
 
 
 def call(monkeypatch, *words) -> None:
-    monkeypatch.setattr(sys, "argv", ["compare", *map(str, words)])
-    compare.main()
+    compare.main([*map(str, words)], "compare")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,7 @@ def test_mistakes_end_with_code_two_and_no_traceback(made_up, tmp_path, words, s
 
 def test_comparing_imports_neither_torch_nor_scipy_nor_matplotlib(made_up):
     code = (
-        "import sys, da_toolkit.compare; assert not {'torch', 'scipy', 'matplotlib', 'sklearn', 'mlflow'} & "
+        "import sys, da_toolkit.commands.compare; assert not {'torch', 'scipy', 'matplotlib', 'sklearn', 'mlflow'} & "
         "set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -118,7 +118,7 @@ def test_another_broken_pipe_is_not_taken_for_the_outputs():
 def test_a_run_goes_on_when_nobody_reads_its_lines_any_more():
     program = """
 import sys
-from da_toolkit.training.progress import make_progress
+from da_toolkit.runs.progress import make_progress
 
 progress = make_progress(10)
 progress.note("first")

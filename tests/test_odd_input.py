@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from da_toolkit import compare, run
+from da_toolkit.commands import compare, run, training
 from da_toolkit.data import Folder
 from da_toolkit.data.encodings import lookup_table
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.recipe import Recipe
 from da_toolkit.report.runs import read_run
-from da_toolkit.training.checkpoint import Checkpoints
-from da_toolkit.training.claim import claim
-from da_toolkit.training.run_folder import load_recipe_of, load_runtime
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
+from da_toolkit.runs.checkpoint import Checkpoints
+from da_toolkit.runs.claim import claim
+from da_toolkit.runs.folder import load_recipe_of, load_runtime
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner))
@@ -85,10 +84,9 @@ VALUES = st.text(max_size=6) | st.integers().map(str) | st.sampled_from(["nan", 
 @given(words=st.lists(st.tuples(st.sampled_from(SETTINGS), st.lists(VALUES, max_size=2)), max_size=3))
 def test_any_override_is_taken_or_refused(words, monkeypatch, capsys):
     flat = [word for name, values in words for word in (name, *values)]
-    monkeypatch.setattr(run, "check", lambda session: None)  # no data, no network
-    monkeypatch.setattr(sys, "argv", ["run", "adaptseg_gta", "--demo", "--check", *flat])
+    monkeypatch.setattr(training, "check", lambda session: None)  # no data, no network
     try:
-        run.main()
+        run.main(["adaptseg_gta", "--demo", "--check", *flat], "run")
     except UserError as error:
         assert str(error)
     except SystemExit as stop:
@@ -209,9 +207,8 @@ def test_a_recipe_with_an_error_names_its_file(tmp_path, monkeypatch):
     file = tmp_path / "my recipe.py"
     for text in ("recipe = 1", "recipe =", "raise ValueError('no')", "import nothing_there", "x = 1"):
         file.write_text(text)
-        monkeypatch.setattr(sys, "argv", ["run", str(file), "--check"])
         with pytest.raises(UserError, match=r"my recipe\.py"):
-            run.main()
+            run.main([str(file), "--check"], "run")
 
 
 TMPFS = pytest.mark.skipif(

@@ -10,24 +10,24 @@ from types import SimpleNamespace
 
 import pytest
 
-from da_toolkit import demo, evaluate, prepare, run
+from da_toolkit.commands import demo, evaluate, prepare, run, training
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe, recipe_files
 from da_toolkit.regularizers import RPT
 from da_toolkit.report.runs import find_runs
-from da_toolkit.training.checkpoint import Checkpoints
-from da_toolkit.training.claim import claim
-from da_toolkit.training.run_folder import load_recipe_of
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
+from da_toolkit.runs.checkpoint import Checkpoints
+from da_toolkit.runs.claim import claim
+from da_toolkit.runs.folder import load_recipe_of
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
 
 QUICK = ["--demo", "--workers", "0", "--tracking", "none", "--evaluation.images", "3", "--evaluation.validators", "2"]
 
 
 def call(monkeypatch, module, *words):
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
-    return module.main()
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])  # which results tell
+    return module.main([*map(str, words)], module.__name__.rpartition(".")[2])
 
 
 # Under --demo the pairs of a method differ in their labels alone; benchmarks/official_layouts.py runs all of them.
@@ -183,8 +183,8 @@ def test_check_builds_prints_and_stops(tmp_path, monkeypatch, capsys):
 
 
 def test_demo_changes_nothing_about_the_method():
-    from da_toolkit.demo import demo_version
     from da_toolkit.recipe import find_recipe, load_recipe
+    from da_toolkit.recipe.demo import demo_version
 
     recipe = load_recipe(find_recipe("adaptseg_multi_synthia"))
     demo = demo_version(recipe)
@@ -266,7 +266,10 @@ def test_mistakes_end_with_code_two_and_no_traceback(words, said, tmp_path):
 
 
 def test_without_tracking_mlflow_is_never_imported():
-    code = "import sys, da_toolkit.run; assert not {'mlflow', 'ray', 'skimage', 'sklearn'} & set(sys.modules)"
+    code = (
+        "import sys, da_toolkit.commands.training; assert not {'mlflow', 'ray', 'skimage', 'sklearn'} & "
+        "set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -303,7 +306,7 @@ def test_the_best_weights_are_kept_by_the_chosen_score(by, tmp_path, tiny_recipe
 
     from da_toolkit.evaluation.inference import Evaluation
     from da_toolkit.methods import SourceOnly
-    from da_toolkit.training.scoring import Scoring
+    from da_toolkit.runs.scoring import Scoring
 
     seen = []
     keep = Scoring.keep_best
@@ -352,7 +355,7 @@ def test_a_recipe_may_bring_its_own_method(tmp_path, monkeypatch):
     file = tmp_path / "own_method.py"
     file.write_text(OWN_METHOD)
     seen = []
-    monkeypatch.setattr(run, "check", seen.append)
+    monkeypatch.setattr(training, "check", seen.append)
     call(monkeypatch, run, file, "--demo", "--check", "--method.strength", "0.7", "--runs", tmp_path)
     (session,) = seen
     assert session.recipe.method.strength == 0.7
@@ -379,7 +382,7 @@ def test_resume_leaves_a_finished_run_as_it_is(finished, capsys):
 def test_an_unknown_score_is_never_the_best(tmp_path):
     from torch import nn
 
-    from da_toolkit.training.scoring import Scoring
+    from da_toolkit.runs.scoring import Scoring
 
     scoring = object.__new__(Scoring)
     scoring.by, scoring.kept_best, scoring.main, scoring.folder = "entropy", None, True, tmp_path

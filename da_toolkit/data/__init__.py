@@ -3,9 +3,26 @@
 from da_toolkit.data.camvid import CamVid
 from da_toolkit.data.carla import Carla
 from da_toolkit.data.cityscapes import Cityscapes
+from da_toolkit.data.domain import Domain, DomainData
 from da_toolkit.data.folder import Folder
 from da_toolkit.data.gta5 import GTA5
+from da_toolkit.data.rare_classes import RareClasses
 from da_toolkit.data.streets import Streets
 from da_toolkit.data.synthia import Synthia
+from da_toolkit.data.transforms import Augmentation
+from da_toolkit.registry import DOMAINS
 
-__all__ = ["GTA5", "CamVid", "Carla", "Cityscapes", "Folder", "Streets", "Synthia"]
+__all__ = [
+    "DOMAINS",
+    "GTA5",
+    "Augmentation",
+    "CamVid",
+    "Carla",
+    "Cityscapes",
+    "Domain",
+    "DomainData",
+    "Folder",
+    "RareClasses",
+    "Streets",
+    "Synthia",
+]

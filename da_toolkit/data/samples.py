@@ -17,7 +17,7 @@ from da_toolkit.data.transforms import Augmentation, augment, resized
 from da_toolkit.errors import UserError
 
 if TYPE_CHECKING:
-    from da_toolkit.regularizers.rpt.superpixels import SuperpixelCache
+    from da_toolkit.data.superpixels import SuperpixelCache
 
 _TRIES = 10
 

@@ -14,7 +14,7 @@ from da_toolkit.data.style import match_lab_statistics
 from da_toolkit.data.transforms import resized
 from da_toolkit.evaluation.evaluate import evaluating, to_input
 from da_toolkit.evaluation.metrics import image_confusions, iou
-from da_toolkit.methods.teacher import Teacher
+from da_toolkit.models.teacher import Teacher
 
 MOMENTUM = 0.99
 _POSITIONS = 512  # of an image in its soft neighbourhood density

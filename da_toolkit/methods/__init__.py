@@ -9,13 +9,16 @@ from da_toolkit.methods.input_space import FourierTransfer, LabTransfer
 from da_toolkit.methods.mean_teacher import ClassMix, Masking, MeanTeacher
 from da_toolkit.methods.prototypes import Prototypes
 from da_toolkit.methods.pseudo_labels import PseudoLabels
-from da_toolkit.methods.supervised import Oracle, SourceOnly
+from da_toolkit.methods.supervised import Oracle, SourceOnly, Supervised
 from da_toolkit.methods.target_bn import TargetBN
-from da_toolkit.methods.term import Method, Reads, Regularizer, Term
 from da_toolkit.methods.thresholds import ClassBalanced, InstanceAdaptive
+from da_toolkit.registry import METHODS
+from da_toolkit.terms.term import BuildContext, Method, Reads, Regularizer, Term
 
 __all__ = [
+    "METHODS",
     "Adversarial",
+    "BuildContext",
     "ClassBalanced",
     "ClassColours",
     "ClassMix",
@@ -38,6 +41,7 @@ __all__ = [
     "Regularizer",
     "SelfInformation",
     "SourceOnly",
+    "Supervised",
     "TargetBN",
     "Term",
 ]

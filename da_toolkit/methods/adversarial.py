@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods.supervised import Supervised
-from da_toolkit.methods.term import BuildContext, Method, Reads, Term, frozen
 from da_toolkit.models.discriminators import FeatureDiscriminator, OutputDiscriminator
 from da_toolkit.registry import METHODS
-from da_toolkit.training.step import Level, Step, View
+from da_toolkit.terms.step import Level, Step, View
+from da_toolkit.terms.term import BuildContext, Method, Reads, Term, frozen
 
 SOURCE, TARGET = 0.0, 1.0
 Objective = Literal["bce", "least_squares"]

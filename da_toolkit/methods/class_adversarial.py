@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from da_toolkit.methods.adversarial import Adversarial, Discriminator
-from da_toolkit.methods.term import BuildContext
 from da_toolkit.models.discriminators import ClassDiscriminator
 from da_toolkit.registry import METHODS
-from da_toolkit.training.step import View
+from da_toolkit.terms.step import View
+from da_toolkit.terms.term import BuildContext
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from torch import Tensor
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.methods.term import BuildContext, Regularizer, Term
+from da_toolkit.ranks.parallel import random_rows
 from da_toolkit.registry import REGULARIZERS
-from da_toolkit.training.parallel import random_rows
+from da_toolkit.terms.term import BuildContext, Regularizer, Term
 
 
 def change_class_colours(images: Tensor, label: Tensor, gain: Tensor, contrast: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from torch import Tensor
 from da_toolkit.errors import UserError
 from da_toolkit.methods.adversarial import Adversarial, OutputSpace
 from da_toolkit.methods.supervised import SourceOnly
-from da_toolkit.methods.term import BuildContext, Regularizer, Term
 from da_toolkit.registry import METHODS, REGULARIZERS
-from da_toolkit.training.step import Level, Step, View
+from da_toolkit.terms.step import Level, Step, View
+from da_toolkit.terms.term import BuildContext, Regularizer, Term
 
 
 def self_information(log_probabilities: Tensor) -> Tensor:

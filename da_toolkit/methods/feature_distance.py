@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.methods.supervised import mean_where
-from da_toolkit.methods.term import BuildContext, Regularizer, Term
 from da_toolkit.registry import REGULARIZERS
-from da_toolkit.training.step import Step
+from da_toolkit.terms.cross_entropy import mean_where
+from da_toolkit.terms.step import Step
+from da_toolkit.terms.term import BuildContext, Regularizer, Term
 
 
 @REGULARIZERS.register("feature_distance", family="self-training", paper="Hoyer et al., CVPR 2022 (arXiv 2111.14887)")

@@ -11,8 +11,8 @@ from da_toolkit.data.style import match_lab_statistics, swap_low_frequencies
 from da_toolkit.errors import UserError
 from da_toolkit.methods.entropy import Entropy
 from da_toolkit.methods.supervised import SourceOnly
-from da_toolkit.methods.term import BuildContext, Regularizer, Term
 from da_toolkit.registry import METHODS, REGULARIZERS
+from da_toolkit.terms.term import BuildContext, Regularizer, Term
 
 
 class SourceTransfer(Term):

@@ -13,12 +13,12 @@ from da_toolkit.errors import UserError
 from da_toolkit.methods.feature_distance import FeatureDistance
 from da_toolkit.methods.mixing import block_mask, change_colours, class_mask
 from da_toolkit.methods.supervised import SourceOnly
-from da_toolkit.methods.teacher import Teacher
-from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.models.teacher import Teacher
+from da_toolkit.ranks.parallel import random_rows
 from da_toolkit.registry import METHODS, REGULARIZERS
-from da_toolkit.training.parallel import random_rows
-from da_toolkit.training.stages import Stage
-from da_toolkit.training.step import Step
+from da_toolkit.settings.schedule import Stage
+from da_toolkit.terms.step import Step
+from da_toolkit.terms.term import BuildContext, Reads, Regularizer, Term
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from da_toolkit.data.labels import IGNORE
-from da_toolkit.training.parallel import random_rows
+from da_toolkit.ranks.parallel import random_rows
 
 
 def class_mask(label: Tensor, scores: Tensor) -> Tensor:

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods.supervised import SourceOnly
-from da_toolkit.methods.teacher import Teacher
-from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.models.teacher import Teacher
+from da_toolkit.ranks.parallel import sum_over_ranks
 from da_toolkit.registry import METHODS, REGULARIZERS
-from da_toolkit.training.parallel import sum_over_ranks
-from da_toolkit.training.stages import Stage, StageContext
-from da_toolkit.training.step import Step, View
+from da_toolkit.settings.schedule import Stage
+from da_toolkit.terms.stages import StageContext
+from da_toolkit.terms.step import Step, View
+from da_toolkit.terms.term import BuildContext, Reads, Regularizer, Term
 
 
 @REGULARIZERS.register("prototypes", family="self-training", paper="Zhang et al., CVPR 2021 (arXiv 2101.10979)")

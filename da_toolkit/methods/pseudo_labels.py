@@ -10,13 +10,15 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 from da_toolkit.methods.adversarial import Adversarial, OutputSpace
 from da_toolkit.methods.entropy import entropy_map
-from da_toolkit.methods.supervised import SourceOnly, mean_where, segmentation_loss
-from da_toolkit.methods.teacher import Teacher
-from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.methods.supervised import SourceOnly
 from da_toolkit.methods.thresholds import ClassBalanced, InstanceAdaptive, ThresholdPass, Thresholds
+from da_toolkit.models.teacher import Teacher
 from da_toolkit.registry import METHODS, REGULARIZERS
-from da_toolkit.training.stages import Stage, StageContext
-from da_toolkit.training.step import Step, View
+from da_toolkit.settings.schedule import Stage
+from da_toolkit.terms.cross_entropy import mean_where, segmentation_loss
+from da_toolkit.terms.stages import StageContext
+from da_toolkit.terms.step import Step, View
+from da_toolkit.terms.term import BuildContext, Reads, Regularizer, Term
 
 
 @REGULARIZERS.register("pseudo_labels", family="self-training", paper="Zou et al., ECCV 2018 (arXiv 1810.07911)")

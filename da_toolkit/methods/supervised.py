@@ -8,46 +8,15 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from da_toolkit.data.labels import IGNORE
-from da_toolkit.methods.term import BuildContext, Method, Reads, Term
 from da_toolkit.registry import METHODS
-from da_toolkit.training.parallel import mean_over_ranks
-from da_toolkit.training.stages import StageContext
-from da_toolkit.training.step import Step
+from da_toolkit.terms.cross_entropy import segmentation_loss
+from da_toolkit.terms.stages import StageContext
+from da_toolkit.terms.step import Step
+from da_toolkit.terms.term import BuildContext, Method, Reads, Term
 
 _COUNTED = 300  # label maps whose class frequencies decide the weights
 _RAREST = 1e-4  # share of pixels below which a class is not weighted up any further
-
-
-def segmentation_loss(logits: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy averaged over labelled pixels; 0 (with a gradient of 0) where every pixel is ignored.
-
-    Args:
-        logits: [B,C,H,W].
-        label: int64 [B,H,W], 255 = ignore.
-        weights: [C], what a pixel of each class counts in the average; by default all count the same.
-    """
-    total = F.cross_entropy(logits, label, weights, ignore_index=IGNORE, reduction="sum")
-    return total / labelled_mass(label, weights)
-
-
-def labelled_mass(label: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Sum of the weights, by default 1, of the pixels of int64 [B,H,W] whose label is not 255; 1 if it is 0.
-
-    With several processes, their mean.
-    """
-    labelled = label != IGNORE
-    mass = labelled.sum() if weights is None else (weights[label.where(labelled, 0)] * labelled).sum()
-    mass = mean_over_ranks(mass)
-    return mass.where(mass > 0, 1)
-
-
-def mean_where(values: Tensor, counts: Tensor) -> Tensor:
-    """Mean of [B,H,W] over positions bool [B,H,W], of all processes together; 0 without any."""
-    number = mean_over_ranks(counts.sum())
-    return (values * counts).sum() / number.where(number > 0, 1)
 
 
 def balanced_weights(labels: Iterable[np.ndarray], num_classes: int, power: float) -> Tensor:

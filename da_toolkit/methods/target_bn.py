@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from da_toolkit.methods.supervised import Supervised
-from da_toolkit.methods.term import BuildContext, Method, Term
 from da_toolkit.registry import METHODS
-from da_toolkit.training.stages import StageContext
+from da_toolkit.terms.stages import StageContext
+from da_toolkit.terms.term import BuildContext, Method, Term
 
 
 class TargetBatchNorm(Term):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.training.parallel import gathered_in_turn, sum_over_ranks
+from da_toolkit.ranks.parallel import gathered_in_turn, sum_over_ranks
 
 BINS = 2000
 _LOWEST = -5.0  # logit of 0.0067, below which all confidences share a bin; they lie above 1/C

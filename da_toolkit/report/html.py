@@ -12,7 +12,7 @@ from da_toolkit.report.page_assets import SCRIPT, STYLE
 from da_toolkit.report.pictures import Album, collect
 from da_toolkit.report.runs import Run
 from da_toolkit.report.table import ORACLE, classes_of
-from da_toolkit.training.provenance import short_commit
+from da_toolkit.shareable import short_commit
 
 # The browser itself then refuses every request.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

@@ -1,1 +1,1 @@
-"""The one trainer and what it owns: steps, stages, optimisers, checkpoints, tracking, progress."""
+"""The one trainer: images, step, losses, optimisers; nothing of a run's folder."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
-from da_toolkit.training.parallel import sum_over_ranks
+from da_toolkit.ranks.parallel import sum_over_ranks
 
 Batches = tuple[Batch | None, Batch | None]
 

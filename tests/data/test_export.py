@@ -69,8 +69,8 @@ def test_only_nineteen_class_labels_can_be_exported(tmp_path):
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    from da_toolkit.commands.prepare import export_streets
     from da_toolkit.errors import UserError
-    from da_toolkit.prepare import export_streets
 
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/below cannot be made: .* Export into another folder"):

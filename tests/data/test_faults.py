@@ -22,8 +22,9 @@ from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.methods.pseudo_labels import cbst
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
+from da_toolkit.training.state import load_state, state_of
 from da_toolkit.training.trainer import Trainer
 
 SIZE = (64, 96)
@@ -111,37 +112,37 @@ def test_a_run_counts_bad_files_once_and_stops_when_there_are_too_many(files, tr
     data = files(seed=1)
     data.pairs[0].image.write_bytes(b"")
     run = trainer(data, cbst(), bad_files=0.2)
-    run.warn = told.append
+    run.images.warn = told.append
     run.fit(lambda *_: None)
     assert len(told) == 1 and str(data.pairs[0].image) in told[0]
     data.pairs[1].image.write_bytes(b"")
     run = trainer(data, cbst(), bad_files=0.2)
-    run.warn = told.append
+    run.images.warn = told.append
     with pytest.raises(UserError, match=r"2 of 6 images of Files train cannot be used, more than --bad-files 0\.2"):
         run.fit(lambda *_: None)
 
 
 @pytest.mark.parametrize("where", ["training", "pass over the target", "training after a resumption"])
 def test_a_file_replaced_during_the_run_is_noticed_where_knowledge_of_it_is_frozen(files, trainer, where):
+    from da_toolkit.data.superpixels import Superpixels
     from da_toolkit.regularizers import RPT
-    from da_toolkit.regularizers.rpt.superpixels import Superpixels
 
     data, told = files(seed=1), []
     method = SourceOnly(regularizers=(RPT(regions=Superpixels(count=12)),))
     run = trainer(data, method, bad_files=0.5)
-    run.warn = told.append
-    streams = run.streams()
+    run.images.warn = told.append
+    run.images.open()
     Image.fromarray(255 - data.image(3)).save(data.pairs[3].image)
     if where == "training after a resumption":
-        state, run = run.state(), trainer(data, method, bad_files=0.5)
-        run.load_state(state)
-        run.warn = told.append
-        streams = run.streams()
+        state, run = state_of(run), trainer(data, method, bad_files=0.5)
+        load_state(run, state)
+        run.images.warn = told.append
+        run.images.open()
     if where != "pass over the target":
         for _ in range(4):
-            run.step(*streams)
+            run.step()
     else:
-        list(run._target_pass())
+        list(run.images.target_pass())
     assert len(told) == 1 and "the file of toy_3 was replaced during the run" in told[0]
 
 

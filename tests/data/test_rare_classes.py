@@ -65,8 +65,7 @@ def test_a_run_draws_by_class(tiny_trainer):
     from da_toolkit.methods import SourceOnly
 
     trainer = tiny_trainer(SourceOnly(), rare_classes=RareClasses(temperature=0.05))
-    shares = image_class_shares(trainer.source)
-    source, _ = trainer.streams()
+    shares = image_class_shares(trainer.images.source)
     expected = list(islice(RareClassSampler(RareClasses(temperature=0.05), shares, 2, seed=0), 5))
     for places in expected:
-        assert next(source).index.tolist() == [index for _, index, _ in places]
+        assert trainer.images.next()[0].index.tolist() == [index for _, index, _ in places]

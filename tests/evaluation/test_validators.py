@@ -50,7 +50,7 @@ def test_scores_of_a_run_never_open_target_labels_and_follow_the_network(tiny_tr
 
     trainer = tiny_trainer(SourceOnly(), steps=12)
     sizes = trainer.recipe.source.size, trainer.recipe.target.size
-    validators = Validators(trainer.model, trainer.source, trainer.target, sizes, 3, seed=0)
+    validators = Validators(trainer.model, trainer.images.source, trainer.images.target, sizes, 3, seed=0)
     before = validators.scores(trainer.model, torch.device("cpu"))
     assert before["teacher_agreement"] == 100
     trainer.fit(lambda *_: None, after_step=lambda step: validators.follow(trainer.model))
@@ -69,5 +69,5 @@ def test_a_target_without_labels_and_few_images_is_enough(tiny_trainer):
 
     trainer = tiny_trainer(SourceOnly())
     sizes = trainer.recipe.source.size, trainer.recipe.target.size
-    many = Validators(trainer.model, trainer.source, trainer.target, sizes, 500, seed=0)
-    assert sorted(index for _, index in many.places) == list(range(len(trainer.target)))
+    many = Validators(trainer.model, trainer.images.source, trainer.images.target, sizes, 500, seed=0)
+    assert sorted(index for _, index in many.places) == list(range(len(trainer.images.target)))

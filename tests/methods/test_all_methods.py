@@ -8,6 +8,7 @@ from tester import METHOD_NAMES, losses_of, same, step_of, weights, with_ignored
 
 from da_toolkit.registry import METHODS
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
+from da_toolkit.training.state import load_state, state_of
 
 SMALL_RPT = RPT(
     Patch(threshold=0.0),
@@ -34,8 +35,8 @@ class TestMethod:
         trainer = self.make(tiny_trainer, name)
         trainer.model.eval()
 
-        step = step_of(trainer, with_ignored_corner, target_labels=trainer.reads.target_labels)
-        view = step.target if trainer.reads.target_labels else step.source
+        step = step_of(trainer, with_ignored_corner, target_labels=trainer.images.reads.target_labels)
+        view = step.target if trainer.images.reads.target_labels else step.source
         logits = view.logits().detach().requires_grad_()
         view._logits["main"] = logits
         losses = {}
@@ -56,13 +57,13 @@ class TestMethod:
 
         def keep(step):
             if step == 3:
-                kept.update(first.state())
+                kept.update(state_of(first))
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             first.fit(lambda *_: None, after_step=keep)
         second = self.make(tiny_trainer, name, steps=6, model=with_dropout)
-        second.load_state(kept)
+        load_state(second, kept)
         second.fit(lambda *_: None)
         expected, found = weights(whole), weights(second)
         assert expected.keys() == found.keys()

@@ -88,10 +88,11 @@ def test_the_trainer_shows_styled_images_to_every_term(tiny_trainer):
         return original(step)
 
     supervised.losses = look
-    trainer.step(*trainer.streams())
+    trainer.step()
     (source, target), *_ = seen
-    trainer.done = trainer.images = 0
-    unstyled = next(trainer.streams()[0]).to(torch.device("cpu")).image
+    trainer.done = trainer.images.seen = 0
+    trainer.images.open()
+    unstyled = trainer.images.next()[0].image
     torch.testing.assert_close(source, swap_low_frequencies(unstyled, target, 0.05).clamp(0, 1))
 
 

@@ -9,7 +9,7 @@ from tester import step_of
 from da_toolkit.errors import UserError
 from da_toolkit.methods import ClassMix, Masking, MeanTeacher, Oracle, SourceOnly
 from da_toolkit.methods.mean_teacher import pseudo_labels, weighted_loss
-from da_toolkit.methods.teacher import Teacher
+from da_toolkit.models.teacher import Teacher
 
 
 def make(tiny_trainer, **settings):
@@ -125,8 +125,7 @@ def test_no_gradient_reaches_the_teacher_and_it_follows_every_step(tiny_trainer)
 
 def test_it_may_begin_later_while_the_teacher_follows(tiny_trainer):
     trainer = make(tiny_trainer, start=0.5)
-    streams = trainer.streams()
-    assert ["mix" in trainer.step(*streams) for _ in range(4)] == [False, False, True, True]
+    assert ["mix" in trainer.step() for _ in range(4)] == [False, False, True, True]
     assert trainer.terms[1].teacher.steps == 4
 
 

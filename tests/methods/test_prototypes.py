@@ -11,7 +11,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.methods import Prototypes, SourceOnly
 from da_toolkit.methods.prototypes import class_sums, prototype_weights, symmetric_cross_entropy
 from da_toolkit.recipe import Schedule, Stage
-from da_toolkit.training.step import Step
+from da_toolkit.terms.step import Step
 
 
 def test_class_sums_equal_a_loop():
@@ -73,7 +73,7 @@ def in_a_round(tiny_trainer, **settings):
 
 def test_a_pass_measures_prototypes_and_the_scale_of_distances(tiny_trainer):
     trainer, term = in_a_round(tiny_trainer)
-    whole = [trainer.model(batch.image) for batch in trainer._target_pass()]
+    whole = [trainer.model(batch.image) for batch in trainer.images.target_pass()]
     sums = sum(class_sums(o.features, _coarse_label(o), 19)[0] for o in whole).detach()
     counts = sum(class_sums(o.features, _coarse_label(o), 19)[1] for o in whole)
     assert torch.equal(term.known, counts > 0) and term.numbers()["prototype_classes"] == (counts > 0).sum()
@@ -126,7 +126,7 @@ def test_prototypes_move_by_the_momentum_networks_own_decision(tiny_trainer):
     for parameter in term.frozen.network.parameters():
         parameter.zero_()  # it would have every pixel be the first class
     before, known = term.centres.clone(), term.known.clone()
-    parts = [Step(trainer.network, None, batch(trainer.target, chosen)) for chosen in ((0, 1), (2,))]
+    parts = [Step(trainer.network, None, batch(trainer.images.target, chosen)) for chosen in ((0, 1), (2,))]
     sums, counts = 0, 0
     for part in parts:
         term.losses(part)
@@ -144,10 +144,10 @@ def test_prototypes_move_by_the_momentum_networks_own_decision(tiny_trainer):
 
 def test_a_step_that_was_left_out_moves_no_prototype(tiny_trainer):
     trainer, term = in_a_round(tiny_trainer, prototype_momentum=0.0)
-    bad = batch(trainer.target)
+    bad = batch(trainer.images.target)
     bad.image[:] = torch.nan
     term.losses(Step(trainer.network, None, bad, index=2))
-    good = Step(trainer.network, None, batch(trainer.target), index=3)
+    good = Step(trainer.network, None, batch(trainer.images.target), index=3)
     term.losses(good)
     term.follow(trainer.model)
     assert term.centres.isfinite().all() and term.seen is None

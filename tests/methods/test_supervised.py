@@ -7,7 +7,8 @@ from tester import step_of
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods import Oracle, SourceOnly
-from da_toolkit.methods.supervised import balanced_weights, segmentation_loss
+from da_toolkit.methods.supervised import balanced_weights
+from da_toolkit.terms.cross_entropy import segmentation_loss
 
 
 def test_mean_cross_entropy_over_labelled_pixels():
@@ -66,7 +67,7 @@ def test_balanced_weights():
 @pytest.mark.parametrize("method", [SourceOnly(class_balance=0.5), Oracle(class_balance=0.5)])
 def test_weights_are_counted_on_the_domain_trained_on(method, tiny_trainer):
     trainer = tiny_trainer(method, steps=1, forbid=isinstance(method, SourceOnly))
-    data = trainer.target if isinstance(method, Oracle) else trainer.source
+    data = trainer.images.target if isinstance(method, Oracle) else trainer.images.source
     trainer.fit(lambda *_: None)
     expected = balanced_weights((data._label(i) for i in range(len(data))), 19, 0.5)
     torch.testing.assert_close(trainer.terms[0].weights.values, expected)
@@ -75,6 +76,6 @@ def test_weights_are_counted_on_the_domain_trained_on(method, tiny_trainer):
 
 def test_target_labels_stay_closed_to_terms_that_do_not_name_them(tiny_trainer):
     trainer = tiny_trainer(SourceOnly())
-    context = trainer._context(trainer.recipe.schedule.stages[0])
+    context = trainer.context(trainer.recipe.schedule.stages[0])
     with pytest.raises(UserError, match="asks for target labels"):
         context.labels("target")

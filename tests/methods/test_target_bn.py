@@ -6,7 +6,8 @@ from torch import nn
 from da_toolkit.data.batch import Batch
 from da_toolkit.methods.target_bn import TargetBatchNorm
 from da_toolkit.models.segmenter import Output, Segmenter
-from da_toolkit.training.stages import Stage, StageContext
+from da_toolkit.settings.schedule import Stage
+from da_toolkit.terms.stages import StageContext
 
 
 class Net(Segmenter):

@@ -8,7 +8,7 @@ import da_toolkit.methods  # noqa: F401 - registers them
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.registry import METHODS
-from da_toolkit.training.step import Step
+from da_toolkit.terms.step import Step
 
 METHOD_NAMES = METHODS.names()
 
@@ -22,7 +22,7 @@ def batch(data, indices=(0, 1)):
 
 def step_of(trainer, change_label=lambda label: label, target_labels=False):
     """One step of a trainer's network on toy batches."""
-    source, target = batch(trainer.source), batch(trainer.target)
+    source, target = batch(trainer.images.source), batch(trainer.images.target)
     source = Batch(source.image, change_label(source.label), source.index)
     target = Batch(target.image, change_label(target.label) if target_labels else None, target.index)
     return Step(trainer.network, source, target)
@@ -30,7 +30,7 @@ def step_of(trainer, change_label=lambda label: label, target_labels=False):
 
 def losses_of(trainer, **kwargs):
     """All losses of all terms on one step."""
-    step = step_of(trainer, target_labels=trainer.reads.target_labels, **kwargs)
+    step = step_of(trainer, target_labels=trainer.images.reads.target_labels, **kwargs)
     found = {}
     for term in trainer.terms:
         found |= term.losses(step)

@@ -10,9 +10,9 @@ from da_toolkit.errors import UserError
 from da_toolkit.methods import Adversarial, SourceOnly
 from da_toolkit.methods.adversarial import AdversarialTerm
 from da_toolkit.methods.supervised import Supervised
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
 from da_toolkit.training.guard import NotFinite, all_finite
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
 
 BAD = 2
 """Step, counted from 0, at which numbers go wrong."""
@@ -65,12 +65,11 @@ def test_a_bad_step_is_left_out_if_asked(tmp_path, tiny_recipe, broken_loss, wit
     run = session(tmp_path, tiny_recipe(SourceOnly(), steps=6, model=live), skip_bad_steps=1)
     trainer, _ = run.build()
     before = []
-    streams = trainer.streams()
     for _ in range(BAD):
-        trainer.step(*streams)
+        trainer.step()
     before = [tensor.clone() for tensor in trainer.model.state_dict().values()]
     with pytest.raises(NotFinite):
-        trainer.step(*streams)
+        trainer.step()
     after = trainer.model.state_dict().values()
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     result = run.run()
@@ -111,6 +110,6 @@ def test_a_discriminator_never_steps_on_a_bad_loss(tiny_trainer, monkeypatch):
     )
     before = [tensor.clone() for tensor in trainer.players.state_dict().values() if isinstance(tensor, torch.Tensor)]
     with pytest.raises(NotFinite, match="disc_output_main is inf"):
-        trainer.step(*trainer.streams())
+        trainer.step()
     after = [tensor for tensor in trainer.players.state_dict().values() if isinstance(tensor, torch.Tensor)]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))

@@ -7,9 +7,9 @@ from ranks import gradients, two_ranks
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.methods import Adversarial, SourceOnly
-from da_toolkit.methods.term import Term
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Schedule, Stage, rounds
+from da_toolkit.terms.term import Term
 from da_toolkit.training.optim import SGD
 
 FROZEN = DeepLabV2("test_resnet", 16, "none", batch_norm="frozen")
@@ -28,7 +28,7 @@ def test_stages_run_in_order_and_terms_are_told_once_each(tiny_trainer):
     class Listener(Term):
         def begin_stage(self, stage):
             told.append((stage.stage.name, stage.stage.round, trainer.done))
-            assert sum(len(batch.index) for batch in stage.target_pass()) == len(trainer.target)
+            assert sum(len(batch.index) for batch in stage.target_pass()) == len(trainer.images.target)
 
     trainer.terms.append(Listener())
     trainer.fit(lambda step, losses, rate: reports.append(step), log_every=2, on_stage=shown.append)

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.ranks.parallel import from_main, is_main, streamed_in_turn
 from da_toolkit.regularizers.rpt.regions import RegionTable, selected_labels
-from da_toolkit.training.parallel import from_main, is_main, streamed_in_turn
 
 _CHUNK = 4096  # rows that a scikit-learn step holds at once
 _FIT = 100_000  # regions that the projection is fitted on

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.methods.supervised import labelled_mass
 from da_toolkit.regularizers.rpt.regions import RegionTable, selected_labels
+from da_toolkit.terms.cross_entropy import labelled_mass
 
 
 @dataclass(frozen=True)

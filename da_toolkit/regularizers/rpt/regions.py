@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from da_toolkit.data.labels import IGNORE
-from da_toolkit.training.parallel import sum_over_ranks
+from da_toolkit.ranks.parallel import sum_over_ranks
 
 Selection = Literal["mean_probability", "vote_share"]
 

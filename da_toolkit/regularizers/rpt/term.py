@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from da_toolkit.data.figures import prediction_grid
 from da_toolkit.data.labels import IGNORE
+from da_toolkit.data.superpixels import Superpixels, cache_folder
 from da_toolkit.errors import UserError
-from da_toolkit.methods.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.ranks.parallel import broadcast_state, from_main
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.regularizers.rpt.cluster import (
     Cluster,
@@ -34,11 +36,10 @@ from da_toolkit.regularizers.rpt.logic import (
 )
 from da_toolkit.regularizers.rpt.patch import Patch, region_loss
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_share
-from da_toolkit.regularizers.rpt.superpixels import Superpixels, cache_folder
-from da_toolkit.report.figures import prediction_grid
-from da_toolkit.training.parallel import broadcast_state, from_main
-from da_toolkit.training.stages import Stage, StageContext
-from da_toolkit.training.step import Step, View
+from da_toolkit.settings.schedule import Stage
+from da_toolkit.terms.stages import StageContext
+from da_toolkit.terms.step import Step, View
+from da_toolkit.terms.term import BuildContext, Reads, Regularizer, Term
 
 
 def _digest(network: nn.Module) -> str:

@@ -1,18 +1,16 @@
 """`prepare superpixels` and `prepare show`: what they make, keep and refuse."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from da_toolkit import prepare
+from da_toolkit.commands import prepare
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.recipe import Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
-from da_toolkit.training.runtime import Runtime
-from da_toolkit.training.session import Session
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
 
 RECIPE = """
 from da_toolkit.data import Streets
@@ -38,8 +36,7 @@ def call(monkeypatch, tmp_path):
     monkeypatch.setenv("DA_TOOLKIT_CACHE", str(tmp_path / "cache"))
 
     def do(*words):
-        monkeypatch.setattr(sys, "argv", ["prepare", *map(str, words)])
-        return prepare.main()
+        return prepare.main([*map(str, words)], "prepare")
 
     return do
 

@@ -13,6 +13,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.methods import Adversarial, Oracle, SourceOnly, TargetBN
 from da_toolkit.recipe import Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
+from da_toolkit.training.state import load_state, state_of
 
 ROUNDS = Schedule((Stage("warm-up", 2), *rounds(2, 2)))
 SMALL = {
@@ -67,7 +68,7 @@ def test_each_constraint_alone(part, tiny_trainer):
 def test_losses_equal_a_plain_reference(tiny_trainer):
     trainer, _ = trained(tiny_trainer, rpt("patch", "cluster"))
     term, step = trainer.terms[-1], step_of(trainer)
-    maps = torch.stack([torch.from_numpy(trainer.regions(trainer.target.image(i))) for i in (0, 1)])
+    maps = torch.stack([torch.from_numpy(trainer.images.regions(trainer.images.target.image(i))) for i in (0, 1)])
     step.target.batch = dataclasses.replace(step.target.batch, regions=maps)
     losses = term.losses(step)
     logp = step.target.logits().log_softmax(1)
@@ -101,13 +102,13 @@ def test_votes_are_refreshed_every_round_and_clusters_are_not(tiny_trainer):
 def test_region_labels_are_those_of_the_network_at_the_rounds_start(tiny_trainer):
     trainer = tiny_trainer(SourceOnly(regularizers=(rpt("patch"),)), schedule=Schedule(rounds(1, 1)))
     trainer.model.eval()
-    images = [torch.from_numpy(trainer.target.image(i)).permute(2, 0, 1)[None] / 255 for i in range(6)]
+    images = [torch.from_numpy(trainer.images.target.image(i)).permute(2, 0, 1)[None] / 255 for i in range(6)]
     with torch.no_grad():
         decided = [F.interpolate(trainer.model(x).logits, (64, 96), mode="bilinear").argmax(1)[0] for x in images]
     trainer.fit(lambda *_: None)
     term = trainer.terms[-1]
     for image, pixels in enumerate(decided):
-        maps = torch.from_numpy(trainer.regions(trainer.target.image(image)))
+        maps = torch.from_numpy(trainer.images.regions(trainer.images.target.image(image)))
         for region in range(int(maps.max()) + 1):
             votes = torch.bincount(pixels[maps == region], minlength=19)
             assert term.labels["patch"][int(term.rows.offsets[image]) + region] == votes.argmax()
@@ -115,11 +116,11 @@ def test_region_labels_are_those_of_the_network_at_the_rounds_start(tiny_trainer
 
 def test_state_brings_everything_back(tiny_trainer):
     trainer, _ = trained(tiny_trainer, rpt("patch", "cluster", "logic"))
-    state = copy.deepcopy(trainer.state())
+    state = copy.deepcopy(state_of(trainer))
     other = tiny_trainer(SourceOnly(regularizers=(rpt("patch", "cluster", "logic"),)), schedule=ROUNDS, seed=5)
-    other.load_state(state)
+    load_state(other, state)
     torch.testing.assert_close(other.players.state_dict(), state["terms"], rtol=0, atol=0)
-    maps = torch.stack([torch.from_numpy(trainer.regions(trainer.target.image(i))) for i in (0, 1)])
+    maps = torch.stack([torch.from_numpy(trainer.images.regions(trainer.images.target.image(i))) for i in (0, 1)])
     found = []
     for each in (trainer, other):
         each.model.eval()

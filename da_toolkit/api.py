@@ -1,0 +1,108 @@
+"""The few names that people reach for in Python: `import da_toolkit as dt`, then `dt.load_recipe`, `dt.train`, ..."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from da_toolkit.errors import UserError
+from da_toolkit.recipe import files
+from da_toolkit.recipe.demo import demo_version
+from da_toolkit.recipe.recipe import Recipe
+from da_toolkit.report import comparison
+from da_toolkit.report.runs import find_runs
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
+from da_toolkit.runs.trained import TrainedRun
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """A recipe by its name or file.
+
+    >>> import da_toolkit as dt
+    >>> recipe = dt.load_recipe("adaptseg_gta")
+    >>> recipe.batch_size
+    1
+
+    Raises:
+        UserError: there is none of that name (the nearest is told), or the file is wrong.
+    """
+    return files.load_recipe(files.find_recipe(str(name_or_path)))
+
+
+def train(
+    recipe: Recipe | str | Path, name: str = "", demo: bool = False, steps: int | None = None, **runtime: Any
+) -> TrainedRun:
+    """Train and score a recipe; an unfinished run of it goes on. What it wrote is in the folder of the returned run.
+
+    >>> import da_toolkit as dt
+    >>> run = dt.train("source_only_gta", demo=True, steps=2, tracking="none", workers=0)
+    >>> run.folder
+    PosixPath('runs/source_only_gta_demo/0')
+
+    Args:
+        recipe: a recipe, or its name or file.
+        name: of the run; by default the recipe's own where it is given by name, with "_demo" for the demo version.
+        demo: on the street world with a small network and few steps, as `da-toolkit run --demo`.
+        steps: of the whole run, with the recipe's stages in their proportion; by default as the recipe says.
+        runtime: settings of the run by name, as the command line has them: seed, data_root, runs, tracking, ...
+
+    Raises:
+        UserError: a setting that does not exist or is wrong, missing data, or a folder that holds another run.
+    """
+    if not isinstance(recipe, Recipe):
+        name = name or Path(recipe).stem + "_demo" * demo
+        recipe = load_recipe(recipe)
+    if not name:
+        raise UserError("train: a recipe that is no file needs a name for its run: train(recipe, name='mine').")
+    try:
+        settings = Runtime(**runtime)
+    except TypeError as error:
+        valid = ", ".join(Runtime.__dataclass_fields__)
+        raise UserError(f"train: {error}. Settings of a run: {valid}.") from error
+    if demo:
+        recipe = demo_version(recipe)
+    if steps is not None:
+        recipe = dataclasses.replace(recipe, schedule=recipe.schedule.scaled(steps))
+    session = Session(name, recipe, settings)
+    session.run()
+    return TrainedRun(session.folder)
+
+
+def load_run(folder: str | Path, best: bool = False) -> TrainedRun:
+    """A finished run, whose `predict` takes images of your own.
+
+    >>> import numpy as np
+    >>> import da_toolkit as dt
+    >>> run = dt.load_run("runs/source_only_gta_demo/0")
+    >>> prediction = run.predict(np.zeros((96, 192, 3), np.uint8))
+    >>> prediction.classes.shape, prediction.names[0]
+    ((96, 192), 'road')
+
+    Args:
+        folder: RUNS/RECIPE/SEED, such as "runs/adaptseg_gta/0".
+        best: use the weights that the run's --best chose, instead of the last ones.
+
+    Raises:
+        UserError: no finished run lies there.
+    """
+    return TrainedRun(folder, best)
+
+
+def compare(*places: str | Path, protocol: str = "", baseline: str = "") -> list[comparison.Comparison]:
+    """Finished runs side by side, one comparison for each scoring protocol.
+
+    >>> import da_toolkit as dt
+    >>> [comparison] = dt.compare("runs")
+    >>> [row.recipe for row in comparison.rows]
+    ['source_only_gta_demo']
+
+    Args:
+        places: folders of runs, or folders that hold runs at any depth.
+        protocol: only this one.
+        baseline: the recipe that differences are against; by default the source-only one if there is exactly one.
+
+    Raises:
+        UserError: no finished runs, or an unknown protocol or baseline.
+    """
+    runs, _ = find_runs([Path(place) for place in places])
+    return comparison.compare(runs, protocol, baseline)

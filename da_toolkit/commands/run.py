@@ -1,0 +1,88 @@
+"""da-toolkit run RECIPE: train and score a recipe; every setting can be overridden by name."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from da_toolkit.catalogue import KINDS, listed, listed_recipes
+from da_toolkit.errors import UserError
+
+DEMO = "swap in the street world, a small network, few steps"
+CHECK = "build everything, print the resolved recipe, stop"
+
+
+def main(words: Sequence[str], prog: str) -> None:
+    """Run what the words ask for: a recipe, a repetition, or a list of names."""
+    words = list(words)
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Train and score a recipe. With a recipe, --help shows every setting that can be overridden.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", nargs="?", help="a recipe's file or name")
+    parser.add_argument(
+        "--list", action="store_true", help="show the recipes, methods, regularizers, models and domains"
+    )
+    parser.add_argument("--family", metavar="NAME", help="list only methods of this family")
+    parser.add_argument("--demo", action="store_true", help=DEMO)
+    parser.add_argument("--rerun", metavar="RUN", help="repeat a run from its folder")
+    parser.add_argument("--check", action="store_true", help=CHECK)
+    if "--rerun" in words:
+        place = words.index("--rerun")
+        if place + 1 == len(words):
+            raise UserError("--rerun needs the folder of a run, such as runs/adaptseg_gta/0.")
+        from da_toolkit.commands.training import rerun
+
+        return rerun(Path(words[place + 1]), [*words[:place], *words[place + 2 :]], prog)
+    first, rest = parser.parse_known_args(words)
+    if first.list or (first.family and first.recipe is None):
+        return show_list(first.family or "*")
+    if first.family:
+        raise UserError("--family chooses what --list shows, and a recipe is one method: leave one of them out.")
+    if first.recipe is None:
+        parser.print_help()
+        print("\nWithout a recipe there is nothing to run; --list shows them.", file=sys.stderr)
+        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    early = [*rest[:1], first.recipe]
+    if min(early, key=words.index) != first.recipe or first.recipe.startswith("-"):
+        raise UserError(f"The recipe comes first: {prog} RECIPE {early[0]} ...")
+    from da_toolkit.commands.training import train
+
+    besides = f"Besides: --demo ({DEMO}); --check ({CHECK})."
+    train(first.recipe, rest, f"{prog} {first.recipe}", besides, first.demo, first.check)
+
+
+def show_list(family: str) -> None:
+    """Print methods, regularizers, models and domains, and the recipes with their published scores."""
+
+    families = {entry.family for entry in listed("method")}
+    if family != "*" and family not in families:
+        raise UserError(f"Unknown family {family!r}. Families: {', '.join(sorted(families))}.")
+    console = Console()
+    rows = [(entry.name, entry.family, entry.summary, entry.paper) for entry in listed("method", family=family)]
+    _print(console, "methods", ("name", "family", "what it does", "paper"), rows)
+    if family != "*":
+        return
+    for kind in KINDS.values():
+        if kind != "method":
+            parts = [(entry.name, entry.summary, entry.paper) for entry in listed(kind)]
+            _print(console, f"{kind}s", ("name", "what it does", "paper"), parts)
+    recipes = [(recipe.name, recipe.summary, recipe.reported) for recipe in listed_recipes()]
+    _print(console, "recipes", ("name", "what it does", "reported mIoU"), recipes)
+
+
+def _print(console: Console, title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(columns[0], no_wrap=True)
+    for column in columns[1:]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,222 @@
+"""Starts a run's ranks or joins those that torchrun or SLURM started, and ends all of them when one is lost."""
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from da_toolkit.errors import EXIT_USER_ERROR, Stopped, UserError
+from da_toolkit.ranks.parallel import several
+from da_toolkit.ranks.rendezvous import meet_apart
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+_PARENT = "DA_TOOLKIT_PARENT"  # the process id of rank 0, in the environment of the ranks that it started
+_PATIENCE = 20.0  # seconds in which a rank may find out for itself that another one is lost, and say so
+_GOES_ON = "The same command goes on from the last checkpoint, if there is one."
+
+_children: list[subprocess.Popen] = []  # ranks 1, 2, ... of this machine, where this process started them
+
+
+class LostRank(UserError):
+    """Another rank of the run ended, so this one cannot go on."""
+
+    code = 1
+
+
+def launch(devices: int | None, precision: Literal["32-true", "bf16-mixed", "16-mixed"]) -> "Fabric":
+    """Fabric with this run's ranks, launched.
+
+    Args:
+        devices: processes on this machine, started here unless torchrun or SLURM did; by default as many as they did,
+            else 1.
+
+    Raises:
+        UserError: `devices` is not what torchrun or SLURM started, or the machine has fewer GPUs.
+    """
+    from lightning.fabric import Fabric  # slow to import, and of no use to --list or --help
+    from lightning.fabric.plugins.environments import LightningEnvironment
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    outside = _started_outside()
+    here, machines = (outside.here, outside.machines) if outside else (devices or 1, 1)
+    if outside and devices not in (None, here):
+        raise UserError(
+            f"--devices {devices}, but {outside.name} started {here} processes on this machine. Leave --devices out, "
+            f"or let {outside.name} start {devices}."
+        )
+    try:
+        fabric = Fabric(
+            devices=here,
+            num_nodes=machines,
+            strategy="ddp" if here * machines > 1 else "auto",
+            precision=precision,
+            plugins=None if outside else [LightningEnvironment()],
+        )
+    except MisconfigurationException as error:
+        raise UserError(f"{here} processes need as many GPUs: {' '.join(str(error).split())}") from error
+    parent = os.environ.get(_PARENT)
+    if parent is not None:
+        _in_background(_watch_parent, int(parent))
+    elif here > 1 and not outside:
+        _start(here)
+    meet_apart()
+    fabric.launch()
+    if fabric.global_rank != 0:
+        from rich import get_console
+
+        get_console().quiet = True  # one rank shows progress
+    return fabric
+
+
+class _Outside:
+    """Who started this process among others, and how many."""
+
+    def __init__(self, name: str, total: int, machines: int) -> None:
+        if total % machines:
+            raise UserError(f"{name} started {total} processes on {machines} machines; start equally many on each.")
+        self.name, self.here, self.machines = name, total // machines, machines
+
+
+def _started_outside() -> _Outside | None:
+    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    of = os.environ
+    if TorchElasticEnvironment.detect():
+        return _Outside("torchrun", int(of["WORLD_SIZE"]), int(of["WORLD_SIZE"]) // int(of["LOCAL_WORLD_SIZE"]))
+    if int(of.get("SLURM_NTASKS", 1)) > 1 and SLURMEnvironment.detect():
+        return _Outside("SLURM", int(of["SLURM_NTASKS"]), int(of.get("SLURM_NNODES", 1)))
+    return None
+
+
+def restarted() -> bool:
+    """Whether torchrun or SLURM gave this command again after an earlier attempt."""
+    return any(int(os.environ.get(name, 0)) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+
+
+def _start(count: int) -> None:
+    """This process becomes rank 0; the same command is started for each other rank of this machine.
+
+    Fabric would do it too, but would kill rank 0 while it still writes, and without a word.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+        "NODE_RANK": "0",
+        "LOCAL_RANK": "0",
+    }
+    command = [sys.executable, *sys.orig_argv[1:]]
+    for rank in range(1, count):
+        environment = os.environ | {"LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}
+        _children.append(subprocess.Popen(command, env=environment))
+    atexit.register(_end_children)
+    _in_background(_watch_children)
+
+
+def _in_background(work: Callable[..., None], *arguments: int) -> None:
+    threading.Thread(target=work, args=arguments, daemon=True).start()
+
+
+def _watch_children() -> None:
+    """Ends this process, too, if it still waits for a rank that has ended."""
+    while not (lost := _lost_child()):
+        time.sleep(1)
+    time.sleep(_PATIENCE)
+    _give_up(lost)
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    time.sleep(_PATIENCE)
+    _give_up(_lost_parent(parent))
+
+
+def _give_up(lost: str) -> None:
+    """From a thread, while the main one may hang in an exchange with the lost rank."""
+    print(f"error: {lost}", file=sys.stderr, flush=True)
+    for child in _children:
+        child.kill()
+    os._exit(LostRank.code)
+
+
+def _lost_child() -> str:
+    for rank, child in enumerate(_children, 1):
+        code = child.poll()
+        if code is not None and code < 0:
+            what = f"was killed by {_signal_name(-code)}; the other ranks were ended. {_GOES_ON}"
+        elif code == EXIT_USER_ERROR:
+            what = f"ended with exit code {code}. It said what to mend; the other ranks were ended."
+        elif code not in (None, 0, Stopped.code):  # all ranks stop together
+            what = f"ended with exit code {code}; the other ranks were ended. {_GOES_ON}"
+        else:
+            continue
+        return f"Rank {rank} (process {child.pid}) {what}"
+    return ""
+
+
+def _signal_name(number: int) -> str:
+    known = number in {each.value for each in signal.Signals}
+    name = signal.Signals(number).name if known else f"signal {number}"
+    return f"{name} (as the system does when memory runs out)" if number == signal.SIGKILL else name
+
+
+def _lost_parent(parent: int) -> str:
+    return f"Rank 0 (process {parent}) was killed; the other ranks were ended. {_GOES_ON}"
+
+
+def _end_children() -> None:
+    """As this process ends, however it does: ranks that do not end with it are killed."""
+    until = time.monotonic() + 10
+    for child in _children:
+        try:
+            child.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+@contextmanager
+def lost_ranks_explained() -> Iterator[None]:
+    """Turns the error of an exchange with a rank that has ended into a `LostRank` that tells which one it was."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not several() or not _broken_exchange(error):
+            raise
+        raise LostRank(_explanation(error)) from error
+
+
+def _broken_exchange(error: RuntimeError) -> bool:
+    network = isinstance(error, torch.distributed.DistError)  # NCCL's, and those of the store
+    return network or any(word in str(error) for word in ("gloo", "Gloo", "by peer"))
+
+
+def _explanation(error: RuntimeError) -> str:
+    """What happened to the lost rank; empty where another rank tells it."""
+    parent = os.environ.get(_PARENT)
+    if parent is None and not _children:
+        reason = str(error).splitlines()[0][:200]
+        return f"Another rank of this run ended, and said why if it could ({reason}). {_GOES_ON}"
+    for _ in range(50):  # what ended is known a moment after its connections are closed
+        lost = _lost_child()
+        if parent is not None and os.getppid() != int(parent):
+            lost = _lost_parent(int(parent))
+        if lost:
+            return lost
+        time.sleep(0.1)
+    return ""

@@ -1,0 +1,156 @@
+"""What a run tells while it trains: reports, warnings, scores; and when it writes checkpoints and stops."""
+
+import itertools
+import time
+from typing import Any
+
+from da_toolkit.data.domain import DomainData
+from da_toolkit.data.figures import save_png
+from da_toolkit.training.guard import NotFinite
+from da_toolkit.runs.health import Health
+from da_toolkit.ranks.parallel import from_main
+from da_toolkit.runs.metrics_file import MetricsFile
+from da_toolkit.runs.plan import RunPlan
+from da_toolkit.runs.progress import TrainingProgress, make_progress
+from da_toolkit.runs.provenance import environment, peak_memory_mb
+from da_toolkit.runs.scoring import Scoring
+from da_toolkit.errors import Stopped
+from da_toolkit.runs.signals import StopRequest
+from da_toolkit.tracking.tracker import Tracker
+from da_toolkit.training.state import state_of
+from da_toolkit.training.trainer import Trainer
+
+
+class RunLog:
+    """Reports and checkpoints while a run trains."""
+
+    def __init__(
+        self, plan: RunPlan, trainer: Trainer, val: DomainData, tracker: Tracker, main: bool, stop: StopRequest
+    ) -> None:
+        self.plan, self.trainer, self.tracker, self.main = plan, trainer, tracker, main
+        self.stop = stop
+        self.file = MetricsFile(plan.folder / "metrics.jsonl")
+        self.progress: TrainingProgress = make_progress(plan.recipe.schedule.steps) if main else TrainingProgress()
+        if main:
+            trainer.images.warn = self.progress.note
+        self.started = time.perf_counter()
+        self.scoring = Scoring(trainer, val, plan.folder, plan.runtime.best, main)
+        self.health = Health(plan.recipe.schedule.steps)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run's log goes on from."""
+        return {
+            "seconds": self.seconds(),
+            "scoring": self.scoring.state(),
+            "health": self.health.state(),
+            "metrics_bytes": self.file.size(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; what was written after it is cut off, for those steps come again."""
+        self.started = time.perf_counter() - state["seconds"]
+        self.scoring.load_state(state["scoring"])
+        self.health.load_state(state["health"])
+        if self.main:
+            self.file.cut(state["metrics_bytes"])
+
+    def seconds(self) -> float:
+        """Run time, without what passed between a stop and its resumption."""
+        return time.perf_counter() - self.started
+
+    def report(self, step: int, losses: dict[str, float], rate: float) -> None:
+        decisions = self.trainer.decisions.read()
+        due = self.health.see(step, losses, decisions, self.trainer.terms)
+        if self.main:
+            top = {"target_top_class": max(decisions.values())} if decisions else {}
+            self._write({**losses, **top, "images_per_second": rate}, step)
+            self.progress.report(step, losses, rate)
+            for warning in due:
+                self.progress.note(warning)
+
+    def bad_step(self, bad: NotFinite) -> None:
+        """Keep its images, and say where they are and what to do."""
+        trainer, rank = self.trainer, self.trainer.fabric.global_rank
+        file = self.plan.folder / "bad_steps" / f"step_{bad.step + 1:08d}_rank_{rank}.npz"
+        bad.save(file)
+        images: dict[str, list[str]] = {}
+        for batches in bad.batches:
+            for data, batch in zip((trainer.images.source, trainer.images.target), batches, strict=True):
+                if batch is not None:
+                    keys = [data.key(index) for index in batch.index.tolist()]
+                    images.setdefault(f"{data.name} {data.split}", []).extend(keys)
+        shown = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in images.items())
+        text = f"Step {bad.step + 1}: {bad.found}. Images: {shown}. They are kept in {file}."
+        if trainer.skipped < trainer.skips:
+            self.progress.note(f"warning: {text} The step is left out.")
+            return
+        saved = self.plan.checkpoints.files()
+        kept = "The last checkpoint was written before it" if saved else "There is no checkpoint yet"
+        bad.args = (
+            f"{text} {kept}. Lower the learning rate or the weight of that "
+            "loss, clip gradients (--optimizer.clip), use --precision 32-true or bf16-mixed, or leave out such steps "
+            "with --skip-bad-steps N.",
+        )
+
+    def _write(self, values: dict[str, float], step: int) -> None:
+        self.file.write(values, step)
+        self.tracker.metrics(values, step)
+
+    def after_step(self, step: int) -> None:
+        self.progress.advance(step)
+        recipe, total = self.plan.recipe, self.plan.recipe.schedule.steps
+        self.scoring.follow()
+        every = recipe.evaluation.every
+        if step == total or (every and step % every == 0):
+            self._score(step)
+        stops = self.stop.asked(self.trainer.fabric)
+        if stops or step == total or step % self.plan.runtime.save_every == 0:
+            from_main(lambda: self.plan.checkpoints.save(step, {**state_of(self.trainer), "log": self.state()}))
+        if stops and step < total:
+            if not self.main:
+                raise Stopped()  # one telling is enough
+            raise Stopped(
+                f"Stopped by {self.stop.name or 'a signal'} after step {step} of {total}; a checkpoint is written in "
+                f"{self.plan.checkpoints.folder}. The same command goes on from there."
+            )
+
+    def _score(self, step: int) -> None:
+        last = step == self.plan.recipe.schedule.steps
+        scores, found = self.scoring.evaluate(step) if last else self.scoring.look(step)
+        if self.main:
+            mious = {f"miou_{name}": value.miou for name, value in scores.items()}
+            self._write(mious | {f"validator_{name}": value for name, value in found.items()}, step)
+            first = next(iter(scores.values()))
+            self.tracker.table("per_class", {"class": list(first.per_class), "iou": list(first.per_class.values())})
+            self.progress.score(first.miou)
+
+    def frozen(self, stage: str) -> None:
+        """Tell what terms know as a stage begins, and keep the pictures they show of it."""
+        if not self.main:
+            return
+        numbers = self.trainer.numbers()
+        self._write({"stage": self._stage_number(), **numbers}, self.trainer.done)
+        if numbers:
+            self.progress.note(f"{stage}: " + ", ".join(f"{name} {value:.3g}" for name, value in numbers.items()))
+        for name, picture in self.trainer.figures().items():
+            save_png(self.plan.folder / "pictures" / f"{stage.replace(' ', '_')}_{name}.png", picture)
+
+    def _stage_number(self) -> int:
+        """Of the stage that the next step belongs to, from 1."""
+        ends = itertools.accumulate(stage.steps for stage in self.plan.recipe.schedule.stages)
+        return 1 + sum(end <= self.trainer.done for end in ends)
+
+    def result(self) -> dict[str, Any]:
+        plan, recipe, device = self.plan, self.plan.recipe, self.trainer.fabric.device
+        return {
+            "recipe": plan.name,
+            "method": "+".join(type(part).__name__ for part in (recipe.method, *recipe.method.regularizers)),
+            "seed": plan.runtime.seed,
+            "steps": recipe.schedule.steps,
+            **self.scoring.result(),
+            "seconds": self.seconds(),
+            "peak_memory_mb": peak_memory_mb(device),
+            "precision": plan.runtime.precision,
+            "reported": recipe.to_json()["reported"],
+            **environment(device),
+        }

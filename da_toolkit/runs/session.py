@@ -1,0 +1,151 @@
+"""One run from recipe to `result.json`: builds everything, trains, scores, and writes what it came to."""
+
+import json
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+from da_toolkit.data.domain import DomainData
+from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.loader import explained
+from da_toolkit.errors import UserError
+from da_toolkit.recipe.as_json import flatten
+from da_toolkit.recipe.recipe import Recipe
+from da_toolkit.runs.checkpoint import save_weights
+from da_toolkit.runs.claim import check_resumes, claim, finished_result
+from da_toolkit.files import write_json
+from da_toolkit.ranks.launch import launch, lost_ranks_explained
+from da_toolkit.runs.lock import locked
+from da_toolkit.ranks.parallel import from_main, is_main
+from da_toolkit.runs.provenance import environment
+from da_toolkit.runs.log import RunLog
+from da_toolkit.runs.plan import RunPlan
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.errors import Stopped
+from da_toolkit.runs.signals import StopRequest
+from da_toolkit.tracking.tracker import NoTracker, Tracker, make_tracker
+from da_toolkit.training.state import load_state
+from da_toolkit.training.trainer import Trainer
+
+
+class Session:
+    """A run in its folder `runs/<recipe>/<seed>/`."""
+
+    def __init__(self, name: str, recipe: Recipe, runtime: Runtime) -> None:
+        self.plan = RunPlan(name, recipe, runtime)
+        self.name, self.recipe, self.runtime = name, recipe, runtime
+        self.folder, self.checkpoints = self.plan.folder, self.plan.checkpoints
+
+    def open_data(self) -> tuple[DomainData, DomainData, DomainData]:
+        """Source train, target train and target val images. Raises `UserError` for whatever is missing."""
+        recipe, root = self.recipe, self.runtime.data_root
+        data = (
+            recipe.source.build("train", root),
+            recipe.target.build("train", root),
+            recipe.target.build("val", root),
+        )
+        if recipe.method.reads.source and not data[0].has_labels:
+            raise _without_labels("source", data[0], "to train on")
+        if recipe.method.reads.target_labels and not data[1].has_labels:
+            raise _without_labels("target", data[1], "to train on, which this method does")
+        if not data[2].has_labels:
+            raise _without_labels("target", data[2], "to score against")
+        return data
+
+    def build(self) -> tuple[Trainer, DomainData]:
+        """Data, network and terms, ready to train; and the validation images."""
+        source, target, val = self.open_data()
+        runtime = self.runtime
+        fabric = launch(runtime.devices, runtime.precision)
+        how = runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps, runtime.bad_files
+        trainer = Trainer(self.recipe, fabric, source, target, *how)
+        return trainer, val
+
+    def run(self) -> dict[str, Any]:
+        """Train, score and write `result.json`, which is also returned.
+
+        A run that was stopped goes on from its checkpoint, also with another number of ranks. All ranks return the
+        result. Raises `Stopped` after a signal, and `LostRank` when another rank has ended.
+        """
+        check_resumes(self.folder, self.checkpoints, self.runtime)
+        if finished := finished_result(self.folder, self.recipe, self.runtime):
+            return finished
+        with lost_ranks_explained():
+            trainer, val = self.build()
+            with StopRequest() as stop, ExitStack() as held:
+                from_main(lambda: held.enter_context(locked(self.folder)))
+                try:
+                    return self._run(trainer, val, is_main(), stop)
+                except Stopped:
+                    from_main(lambda: None)  # wait: srun and torchrun kill rank 0 once another rank ends with code 75
+                    raise
+
+    def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
+        fabric = trainer.fabric
+        resumes = from_main(lambda: claim(self.folder, self.checkpoints, self.recipe, self.runtime))
+        tracker = make_tracker(self.runtime.tracking, self.folder, resumes) if main else NoTracker()
+        tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
+        log = RunLog(self.plan, trainer, val, tracker, main, stop)
+        status = "FAILED"
+        try:
+            if resumes:
+                state = self.checkpoints.load(fabric.device)
+                load_state(trainer, state)
+                log.load_state(state["log"])
+                log.progress.note(f"resumed after step {trainer.done}")
+            elif main:
+                log.file.cut(0)  # of an attempt that ended before its first checkpoint
+            if main:
+                self.keep_environment(trainer.done, fabric.device)
+            trainer.fit(
+                log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen, log.bad_step
+            )
+            result = log.result()
+            if main:
+                self._keep(result, trainer, tracker)
+            status = "FINISHED"
+            return result
+        except (KeyboardInterrupt, Stopped):
+            status = "KILLED"
+            raise
+        except RuntimeError as error:
+            raise explained(error) or error from error
+        finally:
+            log.progress.close()
+            tracker.finish(status)
+
+    def keep_environment(self, step: int, device: torch.device) -> None:
+        """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit."""
+        file = self.folder / "environment.json"
+        try:
+            starts = json.loads(file.read_text()) if step and file.exists() else []
+        except ValueError:  # damaged: what came before is unknown
+            starts = []
+        start = {"step": step, "time": round(time.time()), "runtime": self.runtime.to_json(), **environment(device)}
+        write_json(file, [*starts, start])
+
+    def _parameters(self) -> dict[str, Any]:
+        return {
+            **dict(flatten(self.recipe.to_json())),
+            "seed": self.runtime.seed,
+            "precision": self.runtime.precision,
+        }
+
+    def _keep(self, result: dict[str, Any], trainer: Trainer, tracker: Tracker) -> None:
+        save_weights(self.folder / "model.safetensors", trainer.model)
+        for name in ("model.safetensors", "recipe.json"):
+            tracker.artifact(self.folder / name)
+        for picture in sorted((self.folder / "pictures").glob("*.png")):
+            tracker.picture(picture)
+        write_json(self.folder / "result.json", result)  # last: with it a run is finished
+        tracker.artifact(self.folder / "result.json")
+
+
+def _without_labels(domain: str, data: DomainData, purpose: str) -> UserError:
+    image = f"; its first image is {data.pairs[0].image}" if isinstance(data, FileDomainData) else ""
+    return UserError(
+        f"The {domain} {data.name} {data.split} has no labels {purpose}{image}. Put its annotations where the README "
+        "shows them, or set another domain."
+    )

@@ -1,0 +1,171 @@
+"""A trainer's images: batches of both domains, the shared pass over the target, region maps, and unusable files."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+import torch
+
+from da_toolkit.data.batch import Batch, Fault
+from da_toolkit.data.domain import DomainData
+from da_toolkit.data.loader import Loading
+from da_toolkit.data.rare_classes import RareClassSampler, image_class_shares
+from da_toolkit.data.samples import Samples
+from da_toolkit.data.sampling import EpochSampler, Place
+from da_toolkit.data.superpixels import SuperpixelCache
+from da_toolkit.data.transforms import Augmentation
+from da_toolkit.errors import UserError
+from da_toolkit.ranks.parallel import gathered_in_turn
+from da_toolkit.recipe.recipe import Recipe
+from da_toolkit.terms.stages import RegionIndex
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+Batches = tuple[Batch | None, Batch | None]
+
+
+class Images:
+    """The images of a run's two domains, as far as its method reads them, on the device.
+
+    Args:
+        source, target: training images. Target labels are opened only if the method's `reads` names them.
+        seed: decides order and augmentation.
+        workers: loader processes per domain; 0 loads in this one.
+        bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        fabric: "Fabric",
+        source: DomainData,
+        target: DomainData,
+        seed: int,
+        workers: int,
+        bad_files: float,
+    ) -> None:
+        self.recipe, self.fabric, self.seed, self.workers, self.bad_files = recipe, fabric, seed, workers, bad_files
+        self.source, self.target = source, target
+        self.reads = recipe.method.reads
+        superpixels = recipe.method.superpixels
+        self.regions = SuperpixelCache(superpixels, recipe.target.size) if superpixels is not None else None
+        self.known_regions: RegionIndex | None = None
+        self.seen = 0
+        """Images of each domain that training steps have taken, by all ranks together."""
+        self.streams: tuple[Loading | None, Loading | None] | None = None
+        self.faults: dict[int, dict[int, str]] = {id(source): {}, id(target): {}}
+        self.warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
+
+    @property
+    def per_step(self) -> int:
+        """Images of each domain that an optimiser step takes, by all ranks together."""
+        return self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
+
+    def open(self) -> None:
+        """Begin to load the batches that follow those already seen."""
+        recipe = self.recipe
+        self.streams = (
+            self._stream(self.source, recipe.source.size, recipe.source_augmentation, 0),
+            self._stream(self.target, recipe.target.size, recipe.target_augmentation, 1),
+        )
+
+    def close(self) -> None:
+        """End the loader processes."""
+        for stream in self.streams or ():
+            if stream is not None:
+                stream.close()
+        self.streams = None
+
+    def next(self) -> Batches:
+        """The next batch of source and of target; none for a domain that the method does not read."""
+        if self.streams is None:
+            self.open()
+        assert self.streams is not None
+        source, target = self.streams
+        return self._from(source, self.source), self._from(target, self.target)
+
+    def target_pass(self, shared: bool = False) -> Iterator[Batch]:
+        """All target images once, in an order of the seed, at the resolution at which the network is scored.
+
+        With `shared`, this rank's batches of those that are dealt to the ranks in turn.
+        """
+        size, keys = self.recipe.evaluation_size, self._region_keys()
+        samples = Samples(self.target, size, Augmentation(), False, 0, self.regions, keys=keys)
+        together = max(self.recipe.batch_size, 4)
+        order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        places: list[list[Place]] = [
+            [(0, index) for index in order[start : start + together]] for start in range(0, len(order), together)
+        ]
+        if shared:
+            places = places[self.fabric.global_rank :: self.fabric.world_size]
+        for batch in Loading(samples, places, self.workers):
+            yield self._on_device(batch, self.target)
+
+    def labels(self, domain: Literal["source", "target"]) -> Iterator[np.ndarray]:
+        """A domain's label maps uint8 at training size [H,W], in an order of the seed.
+
+        Raises `UserError` where the method's `reads` does not name them.
+        """
+        data, size, allowed = {
+            "source": (self.source, self.recipe.source.size, self.reads.source),
+            "target": (self.target, self.recipe.target.size, self.reads.target_labels),
+        }[domain]
+        if not allowed:
+            raise UserError(f"A term asks for {domain} labels, and the method's `own_reads` does not name them.")
+        order = np.random.default_rng(self.seed).permutation(len(data))
+        return (cv2.resize(data.label(i), size[::-1], interpolation=cv2.INTER_NEAREST) for i in order.tolist())
+
+    def region_index(self) -> RegionIndex | None:
+        """Regions of every target image, made where they are missing, once a run; none where nothing reads them."""
+        if self.regions is not None and self.known_regions is None:
+            rank, world = self.fabric.global_rank, self.fabric.world_size
+            cores = max(1, (os.cpu_count() or 1) // world)
+            counts, keys = self.regions.survey(self.target, cores, range(rank, len(self.target), world))
+            self.known_regions = RegionIndex(gathered_in_turn(counts), gathered_in_turn(keys))
+        return self.known_regions
+
+    def _region_keys(self) -> Sequence[str] | None:
+        index = self.region_index()
+        return index.keys if index is not None else None
+
+    def _stream(
+        self, data: DomainData, size: tuple[int, int], augmentation: Augmentation, number: int
+    ) -> Loading | None:
+        wanted = self.reads.source if data is self.source else self.reads.target
+        if not wanted:
+            return None
+        labels = data is self.source or self.reads.target_labels
+        seed = 2 * self.seed + number
+        regions = self.regions if data is self.target else None
+        rare = self.recipe.rare_classes if data is self.source else None
+        keys = self._region_keys() if data is self.target else None
+        samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0, keys)
+        place = self.recipe.batch_size, seed, self.seen, self.fabric.global_rank, self.fabric.world_size
+        if rare is not None:
+            return Loading(samples, RareClassSampler(rare, image_class_shares(data), *place), self.workers)
+        return Loading(samples, EpochSampler(len(data), *place), self.workers)
+
+    def _from(self, stream: Loading | None, data: DomainData) -> Batch | None:
+        return None if stream is None else self._on_device(next(stream), data)
+
+    def _on_device(self, batch: Batch, data: DomainData) -> Batch:
+        self._notice(batch.faults, data)
+        return batch.to(self.fabric.device, channels_last=True)
+
+    def _notice(self, faults: tuple[Fault, ...], data: DomainData) -> None:
+        """Tell of each unusable image once. Raises `UserError` when there are too many."""
+        known = self.faults[id(data)]
+        for index, why in faults:
+            if index in known:
+                continue
+            known[index] = why
+            if len(known) > self.bad_files * len(data):
+                raise UserError(
+                    f"{len(known)} of {len(data)} images of {data.name} {data.split} cannot be used, more than "
+                    f"--bad-files {self.bad_files:g} allows. The last: {why}"
+                )
+            self.warn(f"warning: {data.name} {data.split}: {why} Another image takes its place.")

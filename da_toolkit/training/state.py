@@ -1,0 +1,53 @@
+"""All of a trainer that a resumed run goes on from."""
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from da_toolkit.terms.stages import RegionIndex
+from da_toolkit.training.trainer import Trainer
+
+
+def state_of(trainer: Trainer) -> dict[str, Any]:
+    """Everything a resumed run needs, as tensors and plain values: the same on every rank."""
+    on_gpu = trainer.fabric.device.type == "cuda"
+    regions = trainer.images.known_regions
+    return {
+        "done": trainer.done,
+        "images": trainer.images.seen,
+        "model": trainer.model.state_dict(),
+        "terms": trainer.players.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "term_optimizers": {number: o.state_dict() for number, o in trainer.term_optimizers.items()},
+        "precision": trainer.fabric.strategy.precision.state_dict(),
+        "skipped": trainer.skipped,
+        "meter": trainer.meter.state(),
+        "decided": trainer.decisions.counts,
+        "region_index": dataclasses.asdict(regions) if regions is not None else None,
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(trainer.fabric.device) if on_gpu else None,
+    }
+
+
+def load_state(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Continue from `state`, which may be that of a run with another number of ranks.
+
+    Then the next step takes the images that follow those already seen; a step is of `batch_size` images a rank, so
+    it has more or fewer of them than before.
+    """
+    trainer.done, trainer.images.seen = state["done"], state["images"]
+    trainer.model.load_state_dict(state["model"])
+    trainer.players.load_state_dict(state["terms"])
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    for number, optimizer in trainer.term_optimizers.items():
+        optimizer.load_state_dict(state["term_optimizers"][number])
+    trainer.fabric.strategy.precision.load_state_dict(state["precision"])
+    trainer.skipped = state["skipped"]
+    trainer.meter.load_state(state["meter"])
+    trainer.decisions.counts.copy_(state["decided"])
+    if state["region_index"] is not None:  # of the images that frozen knowledge was made on, not of today's
+        trainer.images.known_regions = RegionIndex(**state["region_index"])
+    torch.set_rng_state(state["rng"].cpu())
+    if state["cuda_rng"] is not None and trainer.fabric.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_rng"].cpu(), trainer.fabric.device)
