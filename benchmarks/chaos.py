@@ -31,7 +31,7 @@ from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.files import write_json
 from da_toolkit.methods import Oracle, TargetBN
 from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
+from da_toolkit.recipe import AdamW, Recipe, Schedule, Stage, rounds
 from da_toolkit.registry import METHODS
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 from da_toolkit.runs.checkpoint import Checkpoints
@@ -40,7 +40,6 @@ from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
 from da_toolkit.shareable import short_commit
 from da_toolkit.terms.term import Method
-from da_toolkit.training.optim import AdamW
 
 RESULTS = Path(__file__).parent / "results" / "chaos.json"
 RPT_TINY = RPT(

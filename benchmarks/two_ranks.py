@@ -23,11 +23,10 @@ from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.files import write_json
 from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Schedule, Stage, rounds
+from da_toolkit.recipe import SGD, Recipe, Schedule, Stage, rounds
 from da_toolkit.registry import METHODS
 from da_toolkit.runs.provenance import environment
 from da_toolkit.shareable import short_commit
-from da_toolkit.training.optim import SGD
 from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "two_ranks.json"

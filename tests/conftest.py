@@ -89,8 +89,7 @@ def tiny_recipe():
     from da_toolkit.data import Streets
     from da_toolkit.data.transforms import Augmentation
     from da_toolkit.models.deeplab import DeepLabV2
-    from da_toolkit.recipe import Recipe, Schedule, Stage
-    from da_toolkit.training.optim import AdamW
+    from da_toolkit.recipe import AdamW, Recipe, Schedule, Stage
 
     def make(method, steps=4, aux=True, rounds=False, **changes):
         warm_up = max(1, steps // 3)

@@ -7,7 +7,7 @@ from da_toolkit.data import Streets
 from da_toolkit.methods import Adversarial
 from da_toolkit.models.deeplab import LightDeepLabV3Plus
 from da_toolkit.recipe import Recipe, Schedule, Stage
-from da_toolkit.training.optim import AdamW
+from da_toolkit.recipe import AdamW
 
 recipe = Recipe(
     source=Streets(size=(64, 96), frames=4, val_frames=2, render_size=(64, 96)),

@@ -151,7 +151,7 @@ def test_a_run_stopped_after_its_last_checkpoint_is_completed_with_its_score(fin
 
 def test_a_changed_recipe_is_not_resumed(finished, tiny_recipe):
     from da_toolkit.methods import Adversarial
-    from da_toolkit.training.optim import AdamW
+    from da_toolkit.recipe import AdamW
 
     session, _ = finished
     before = (session.folder / "recipe.json").read_bytes()

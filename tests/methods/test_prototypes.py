@@ -157,7 +157,7 @@ def test_two_ranks_move_prototypes_as_one_process_does(tmp_path, tiny_recipe, to
     from lightning.fabric import Fabric
 
     from da_toolkit.models.deeplab import DeepLabV2
-    from da_toolkit.training.optim import SGD
+    from da_toolkit.recipe import SGD
     from da_toolkit.training.trainer import Trainer
 
     model = DeepLabV2("test_resnet", 16, "none", batch_norm="frozen", aux=False, dilations=(1, 2))

@@ -6,8 +6,8 @@ from tester import METHOD_NAMES
 
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.models.deeplab import DeepLabV2
+from da_toolkit.recipe import SGD
 from da_toolkit.registry import METHODS
-from da_toolkit.training.optim import SGD
 from da_toolkit.training.trainer import Trainer
 
 # A discriminator's gradients are those of the first step: then Adam moves by their sign, which rounding decides at 0.

@@ -20,10 +20,9 @@ from da_toolkit.methods.prototypes import Prototypes
 from da_toolkit.models.deeplab import DeepLabV2, LightDeepLabV3Plus
 from da_toolkit.ranks.launch import launch
 from da_toolkit.ranks.parallel import from_main, gathered_in_turn, streamed_in_turn
-from da_toolkit.recipe import Schedule, Stage, rounds
+from da_toolkit.recipe import SGD, Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 from da_toolkit.runs.checkpoint import Checkpoints
-from da_toolkit.training.optim import SGD
 from da_toolkit.training.state import load_state, state_of
 from da_toolkit.training.trainer import Trainer
 

@@ -11,8 +11,8 @@ from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.methods import ClassColours, Entropy, FeatureDistance, FourierTransfer, LabTransfer, Oracle, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Recipe, Schedule, Stage, find_recipe, flatten, load_recipe, recipe_files, rounds
-from da_toolkit.training.optim import LearningRate
+from da_toolkit.recipe import LearningRate, Recipe, Schedule, Stage, find_recipe, load_recipe, recipe_files, rounds
+from da_toolkit.recipe.as_json import PLACES, flatten
 
 LISTED = """
 import dataclasses
@@ -155,7 +155,7 @@ class Mine:
         ("\n\nrecipe = 1 / 0", "line 3: ZeroDivisionError"),
         ("from da_toolkit.recipe import Stage\nStage('a', 0)", "needs at least 1 step"),
         ("from da_toolkit.recipe import Stage\nStage('a', '8')", "Stage.steps is '8': str is not an instance of int"),
-        ("from da_toolkit.training.optim import SGD\nSGD(lr='1')", "line 2: SGD.lr is '1': str is "),
+        ("from da_toolkit.recipe import SGD\nSGD(lr='1')", "line 2: SGD.lr is '1': str is "),
         ("from da_toolkit.data import GTA5\nGTA5(size=720)", "GTA5.size is 720: int is not a tuple."),
         (
             "from da_toolkit.models import DeepLabV2\nDeepLabV2(output_stride='8')",
@@ -225,3 +225,35 @@ def test_json_of_something_else_is_refused():
     for tree in ({}, {"class": "os.system"}, {**good, "class": "da_toolkit.recipe.Stage"}, {**good, "extra": 1}):
         with pytest.raises(UserError, match="not the settings of a recipe"):
             Recipe.from_json(tree)
+
+
+def test_every_settings_class_of_a_recipe_has_a_public_place():
+    """So that a file may move, and what runs have kept is still read."""
+    places = tuple(f"da_toolkit.{place}." for place in PLACES)
+    for path in recipe_files().values():
+        named = dict(flatten(load_recipe(path).to_json()))
+        classes = [value for name, value in named.items() if name.split(".")[-1] == "class"]
+        assert classes and all(name.startswith(places) and name.count(".") == 2 for name in classes), path.name
+
+
+def test_a_recipe_kept_while_its_classes_stood_in_other_files_is_the_same():
+    recipe = load_recipe(find_recipe("adv_rpt_gta"))
+    tree = recipe.to_json()
+    moved = json.loads(
+        json.dumps(tree)
+        .replace("da_toolkit.recipe.SGD", "da_toolkit.training.optim.SGD")
+        .replace("da_toolkit.regularizers.Superpixels", "da_toolkit.regularizers.rpt.superpixels.Superpixels")
+        .replace("da_toolkit.methods.Adversarial", "da_toolkit.methods.adversarial.Adversarial")
+    )
+    assert moved != tree
+    assert Recipe.from_json(moved) == recipe and dict(flatten(moved)) == dict(flatten(tree))
+
+
+@pytest.mark.parametrize(
+    "name", ["os.path", "da_toolkit.data.Nothing", "da_toolkit.methods.Term", "da_toolkit.cli.main"]
+)
+def test_only_settings_classes_are_rebuilt(name):
+    tree = load_recipe(find_recipe("adaptseg_gta")).to_json()
+    tree["method"]["class"] = name
+    with pytest.raises(UserError, match="not one of da_toolkit's settings classes"):
+        Recipe.from_json(tree)

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from da_toolkit.errors import UserError
-from da_toolkit.training.optim import SGD, AdamW, LearningRate, set_learning_rate
+from da_toolkit.recipe import SGD, AdamW, LearningRate, Optimizer
+from da_toolkit.training.optim import build_optimizer, set_learning_rate
 
 
 def test_poly_is_one_minus_progress_to_the_power():
@@ -22,7 +23,7 @@ def test_warm_up_then_cosine():
 
 def test_every_group_moves_with_its_own_base_rate():
     groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (1e-3, 1e-2)]
-    optimizer = SGD(lr=1e-3).build(groups)
+    optimizer = build_optimizer(SGD(lr=1e-3), groups)
     for multiplier in (0.5, 0.1):
         set_learning_rate(optimizer, multiplier)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(
@@ -32,8 +33,19 @@ def test_every_group_moves_with_its_own_base_rate():
 
 def test_settings_reach_the_optimisers():
     parameters = [{"params": [torch.zeros(1, requires_grad=True)]}]
-    sgd = SGD(momentum=0.8, weight_decay=0.1).build(parameters)
+    sgd = build_optimizer(SGD(momentum=0.8, weight_decay=0.1), parameters)
     assert isinstance(sgd, torch.optim.SGD) and (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.8, 0.1)
-    assert AdamW().build(parameters).defaults["lr"] == 6e-5
+    assert build_optimizer(AdamW(), parameters).defaults["lr"] == 6e-5
     with pytest.raises(UserError, match=r"optimizer\.lr must be positive"):
         SGD(lr=0)
+
+
+def test_settings_of_no_known_optimiser_are_refused_and_can_be_registered():
+    class Mine(Optimizer):
+        pass
+
+    groups = [{"params": [torch.zeros(1, requires_grad=True)]}]
+    with pytest.raises(UserError, match="Mine cannot be built"):
+        build_optimizer(Mine(), groups)
+    build_optimizer.register(Mine, lambda settings, groups: torch.optim.RMSprop(groups, lr=settings.lr))
+    assert isinstance(build_optimizer(Mine(), groups), torch.optim.RMSprop)

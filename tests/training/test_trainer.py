@@ -8,9 +8,8 @@ from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.methods import Adversarial, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2
-from da_toolkit.recipe import Schedule, Stage, rounds
+from da_toolkit.recipe import SGD, Schedule, Stage, rounds
 from da_toolkit.terms.term import Term
-from da_toolkit.training.optim import SGD
 
 FROZEN = DeepLabV2("test_resnet", 16, "none", batch_norm="frozen")
 PLAIN = {"model": FROZEN, "source_augmentation": Augmentation(), "optimizer": SGD(lr=0.05, head_multiplier=1)}

@@ -18,7 +18,7 @@ from da_toolkit.methods import SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import Recipe, Schedule, rounds
 from da_toolkit.regularizers import RPT, Superpixels
-from da_toolkit.training.optim import AdamW
+from da_toolkit.recipe import AdamW
 
 recipe = Recipe(
     source=Streets(size=(64, 96), frames=4, val_frames=2, render_size=(64, 96)),
