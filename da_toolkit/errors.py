@@ -1,14 +1,13 @@
 """Errors that are the user's to mend: one paragraph, exit code 2, never a traceback."""
 
-import difflib
 import os
-import select
 import signal
 import sys
 from collections.abc import Callable, Iterable
 from typing import IO
 
 from da_toolkit import own_code
+from da_toolkit.interrupts import INTERRUPTED
 
 EXIT_USER_ERROR = 2
 
@@ -27,6 +26,8 @@ class Stopped(UserError):
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name nobody registered: the nearest match and the valid ones, of many only the nearest ten."""
+    import difflib
+
     names = sorted(valid)
     lowered = {candidate.lower(): candidate for candidate in names}
     nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
@@ -67,7 +68,7 @@ def _code_of(main: Callable[[], int | None]) -> int | str:
     except SystemExit as ended:  # of --help, say
         return ended.code or 0
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return INTERRUPTED
     except UserError as error:
         if str(error):
             print(f"error: {error}", file=sys.stderr)
@@ -85,6 +86,8 @@ def _code_of(main: Callable[[], int | None]) -> int | str:
 
 def _reader_has_gone() -> bool:
     """Of stdout; another pipe may be what is broken."""
+    import select
+
     poll = select.poll()
     poll.register(sys.stdout.fileno(), select.POLLOUT)
     return any(event & select.POLLERR for _, event in poll.poll(0))

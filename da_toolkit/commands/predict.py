@@ -1,5 +1,6 @@
 """da-toolkit predict RUN IMAGES...: classes of your own images by a finished run, as masks, overlays and train ids."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.files import disk_error
 from da_toolkit.recipe.files import find_recipe, load_recipe
 from da_toolkit.runs.trained import TrainedRun, as_rgb
+from da_toolkit.terminal import live
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def main(words: Sequence[str], prog: str) -> int:
     images = named(command.images, command.output)
     run = TrainedRun(command.run, command.best)
     left_out = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not live(sys.stderr)) as progress:
         for name, file in progress.track(images.items(), description=f"{len(images)} images"):
             try:
                 image = as_rgb(file)

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from rich.progress import track
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.terminal import track
 
 
 @dataclass
@@ -60,7 +60,7 @@ def check_split(data: DomainData, with_labels: bool = True) -> Report:
 
     with ThreadPoolExecutor() as pool:
         seen = pool.map(look, range(len(data)))
-        for shape, histogram, problems in track(seen, f"checking {report.name}", total=len(data), transient=True):
+        for shape, histogram, problems in track(seen, f"checking {report.name}", total=len(data)):
             if shape is not None:
                 report.sizes[shape] += 1
             if histogram is not None:

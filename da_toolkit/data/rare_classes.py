@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from rich.progress import track
 from torch.utils.data import Sampler
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.sampling import Place
 from da_toolkit.errors import UserError
+from da_toolkit.terminal import track
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def image_class_shares(data: DomainData) -> np.ndarray:
     classes = len(data.label_space)
     with ThreadPoolExecutor() as pool:  # image libraries read without Python's lock
         found = pool.map(partial(_shares, data, classes), range(len(data)))
-        return np.stack(list(track(found, f"classes of {data.name} {data.split}", len(data), transient=True)))
+        return np.stack(list(track(found, f"classes of {data.name} {data.split}", len(data))))
 
 
 def _shares(data: DomainData, classes: int, index: int) -> np.ndarray:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import track
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
+from da_toolkit.terminal import track
 
 _FORMAT = 1  # raised when the maps or their file format change
 
@@ -101,7 +101,7 @@ class SuperpixelCache:
         look = partial(_look, self, data)
         with ProcessPoolExecutor(cores) if cores > 1 else nullcontext() as pool:
             found = pool.map(look, indices, chunksize=8) if pool else map(look, indices)
-            told = list(track(found, f"superpixels of {data.name} {data.split}", len(indices), transient=True))
+            told = list(track(found, f"superpixels of {data.name} {data.split}", len(indices)))
         return [count for count, _ in told], [key for _, key in told]
 
 
