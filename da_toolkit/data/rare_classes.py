@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from torch.utils.data import Sampler
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.sampling import Place
@@ -52,7 +51,7 @@ def _shares(data: DomainData, classes: int, index: int) -> np.ndarray:
     return (counts / label.size).astype(np.float32)
 
 
-class RareClassSampler(Sampler[list[Place]]):
+class RareClassSampler:
     """Endless batches of places (draw, index, class). Draw n depends on (seed, n) alone, so nothing is replayed.
 
     Ranks are dealt places, and `start` counts them, as in `EpochSampler`.
