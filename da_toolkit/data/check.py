@@ -42,6 +42,8 @@ def check_split(data: DomainData, with_labels: bool = True) -> Report:
     """Read every image and, if `with_labels` and there are any, every label; problems are collected, not raised."""
     labelled = data.has_labels and with_labels
     report = Report(f"{data.name} {data.split}", len(data), data.has_labels)
+    if with_labels and data.unlabelled:
+        report.problems.append(data.unlabelled)
     counts = np.zeros(256, dtype=np.int64)
 
     def look(index: int) -> tuple[tuple[int, int] | None, np.ndarray | None, list[str]]:

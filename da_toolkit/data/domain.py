@@ -14,11 +14,14 @@ from da_toolkit.errors import UserError
 class DomainData(ABC):
     """Images of one split of a domain, addressed by index; nothing is read before it is asked for."""
 
-    def __init__(self, name: str, split: str, space: LabelSpace, has_labels: bool) -> None:
+    def __init__(self, name: str, split: str, space: LabelSpace, has_labels: bool, unlabelled: str = "") -> None:
         self.name = name
         self.split = split
         self.label_space = space
         self.has_labels = has_labels
+        """Whether every image has a label; one that nobody reads may be missing."""
+        self.unlabelled = unlabelled
+        """A sentence on the images that have none: how many, what was looked for and what is there; or nothing."""
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import RawClasses
-from da_toolkit.data.files import FileDomainData, Pair, images_in, paired
+from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.labels import LabelSpace, label_space
+from da_toolkit.data.listing import images_in, paired
 from da_toolkit.errors import UserError
 from da_toolkit.registry import DOMAINS
 
@@ -75,13 +76,9 @@ class Folder(Domain):
                 f"folder that has {split}/images."
             )
         images = images_in(root / "images", f"Folder {split}")
-        labels = root / "labels"
-        if labels.is_dir():
-            pairs = paired(images, lambda f: labels / f"{f.stem}.png", lambda f: f.stem, f"Folder {split}")
-        else:
-            pairs = [Pair(image.stem, image, None) for image in images]
+        found = paired(images, root / "images", root / "labels", f"Folder {split}", needed=split != "train")
         space, ids = self._classes()
-        return FileDomainData("Folder", split, pairs, ids, space)
+        return FileDomainData("Folder", split, found.pairs, ids, space, unlabelled=found.unlabelled)
 
 
 def _wrong(space: LabelSpace, ids: RawClasses) -> str:
