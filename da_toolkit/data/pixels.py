@@ -19,8 +19,8 @@ from da_toolkit.errors import UserError
 
 T = TypeVar("T")
 
-CONTAINERS = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "GIF")
-"""What is opened at all, whatever the file is called. Of an MPO, which phones write, the first picture counts."""
+CONTAINERS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
+"""What is opened at all, whatever the file is called. A phone's JPEG with more pictures in it (MPO) is its first one."""
 LABEL_CONTAINERS = ("PNG", "TIFF", "BMP")
 """What can hold ids: no loss, and one channel in the order it was written (GIF renumbers, WebP has colours only)."""
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp", "tiff_thunderscan", "tiff_sgilog", "tiff_sgilog24")
@@ -286,7 +286,8 @@ def _scaled(white: float | None) -> Callable[[_Picture], np.ndarray]:
                 f"holds values from {low:g} to {high:g}, where 0 is black and {most:g} white for pixels of this kind. "
                 "Bring all images of the data set to 8 bits with one scale."
             )
-        grey = np.rint(values * (255 / most)).astype(np.uint8)
+        # Of integers the upper 8 bits, as Pillow, OpenCV and libpng do with colours.
+        grey = (np.rint(values * 255) if picture.image.mode == "F" else values // ((most + 1) / 256)).astype(np.uint8)
         if picture.tag(_WHITE_IS) == 0:
             grey = 255 - grey
         levels = int(np.count_nonzero(np.bincount(grey.ravel())))
