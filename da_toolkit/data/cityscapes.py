@@ -31,7 +31,8 @@ class Cityscapes(Domain):
         if split == "test":
             found = Pairs([Pair(_key(image), image, None) for image in images], "Its labels are not public.")
         else:
-            found = paired(images, folder, root / "gtFine" / split, name, _label_names, split == "val", _key)
+            labels = root / "gtFine" / split
+            found = paired(images, folder, labels, name, _label_names, split == "val", _key, part=LABEL_END)
         ids, space = CITYSCAPES_IDS, self.label_space
         return FileDomainData("Cityscapes", split, found.pairs, ids, space, unlabelled=found.unlabelled)
 

@@ -86,6 +86,7 @@ def paired(
     names: Names = own_names,
     needed: bool = False,
     key: Callable[[Path], str] | None = None,
+    part: str = "",
 ) -> Pairs:
     """Each image with its label, which lies in the same place below `labels`, or in another if no name occurs twice.
 
@@ -94,6 +95,7 @@ def paired(
         names: what a label may be called.
         needed: whether a split of which some labels are missing is of no use.
         key: an image's name in the split; by default its path below `folder`, without the kind of file.
+        part: what all labels' names hold; other files beside them are nothing to tell.
 
     Raises:
         UserError: labels are `needed` and there are some, or at least a folder for them, but not for all.
@@ -113,7 +115,7 @@ def paired(
         return Pairs([Pair(k, image, None) for k, image in zip(keys, images, strict=True)], str(error))
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in there:
-        if _is_picture(file) and file.exists():  # a link may lead nowhere
+        if _is_picture(file) and part in file.stem and file.exists():  # a link may lead nowhere
             by_stem[file.stem].append(file)
     often = Counter(image.stem for image in images)
     pairs, missing, unclear = [], [], []
@@ -127,7 +129,8 @@ def paired(
     why = _without_label(setting, len(pairs), missing, unclear, labels, there)
     if why and needed:
         raise UserError(f"{why} Restore those files or remove their images.")
-    _tell_left_over(setting, labels, by_stem, pairs)
+    if not unclear:
+        _tell_left_over(setting, labels, by_stem, pairs)
     return Pairs(pairs, why)
 
 

@@ -20,7 +20,7 @@ from da_toolkit.errors import UserError
 T = TypeVar("T")
 
 CONTAINERS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
-"""What is opened at all, whatever the file is called. A phone's JPEG with more pictures in it (MPO) is its first one."""
+"""What is opened at all, whatever the file is called. Of a phone's JPEG with more pictures (MPO) the first counts."""
 LABEL_CONTAINERS = ("PNG", "TIFF", "BMP")
 """What can hold ids: no loss, and one channel in the order it was written (GIF renumbers, WebP has colours only)."""
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp", "tiff_thunderscan", "tiff_sgilog", "tiff_sgilog24")
