@@ -1,6 +1,7 @@
 """Which files of a folder are images, and which label belongs to each; told by what is there, not by names expected."""
 
 import os
+import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -116,7 +117,7 @@ def paired(
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in there:
         if _is_picture(file) and part in file.stem and file.exists():  # a link may lead nowhere
-            by_stem[file.stem].append(file)
+            by_stem[_spelt(file.stem)].append(file)
     often = Counter(image.stem for image in images)
     pairs, missing, unclear = [], [], []
     for name, image, place in zip(keys, images, places, strict=True):
@@ -137,7 +138,7 @@ def paired(
 def _labels_of(image: Path, beside: Path, by_stem: dict[str, list[Path]], names: Names, alone: bool) -> list[Path]:
     """The label files that an image may mean: none, the one, or several."""
     for equally_sure in names(image.stem):
-        found = [file for stem in dict.fromkeys(equally_sure) for file in by_stem.get(stem, ())]
+        found = [file for stem in dict.fromkeys(equally_sure) for file in by_stem.get(_spelt(stem), ())]
         near = [file for file in found if file.parent == beside]
         if near or (found and alone):
             return near or found
@@ -193,6 +194,11 @@ def _files_below(folder: Path, setting: str, above: frozenset[str] = frozenset()
         elif entry.is_file() or (entry.is_symlink() and not path.exists()):
             found.append(path)
     return sorted(found)
+
+
+def _spelt(name: str) -> str:
+    """With accents as one character; macOS writes two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _is_picture(file: Path) -> bool:

@@ -84,6 +84,7 @@ def test_a_jpeg_label_is_found_and_its_loss_is_told(tmp_path):
         ("seq/deep/0001.png", "seq/deep/0001_label.png"),
         ("seq/0001.png", "0001.png"),
         ("0001.png", "seq/0001_gt.png"),
+        ("stra\u00dfe \u00e9.png", "stra\u00dfe e\u0301_label.png"),  # as macOS spells it
     ],
 )
 def test_names_that_people_give_labels_are_understood(tmp_path, picture, label):
@@ -123,8 +124,8 @@ def test_training_labels_may_be_missing_partly_or_at_all_and_validation_labels_n
     assert not data.has_labels and len(data) == 2 and data.image(1).shape == (2, 3, 3)
     told = f"{2 - len(labels)} of 2 images have no label"
     assert told in data.unlabelled and ("it is empty" in data.unlabelled) == (not labels)
-    assert not check_split(data, with_labels=False).problems
-    assert any(told in problem for problem in check_split(data).problems)
+    report = check_split(data, with_labels=False)
+    assert not report.problems and not report.labelled and told in report.unlabelled
     (tmp_path / "val/labels").mkdir(parents=True)
     with pytest.raises(UserError, match=told):
         listed(tmp_path, ["a.png", "b.png"], labels, split="val")
@@ -356,3 +357,60 @@ def test_any_listing_gives_each_image_its_own_label_or_says_why_not(tmp_path_fac
         ]
         assert len(rivals) <= 1 or pair.label.parent != beside
     assert bool(listed.unlabelled) == any(pair.label is None for pair in listed.pairs)
+
+
+# What commands say
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """Function: a recipe of two Folders in the current folder, whose images and labels are called alike."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DA_TOOLKIT_CACHE", str(tmp_path / "cache"))
+
+    def make(method):
+        for root in ("src", "tgt"):
+            for split in ("train", "val"):
+                for name in ("a.png", "b.png"):
+                    image(tmp_path / root / split / "images" / name)
+                    write(tmp_path / root / split / "labels" / name, 1)
+        (tmp_path / "r.py").write_text(
+            "from da_toolkit.data import Folder\nfrom da_toolkit.methods.supervised import Oracle, SourceOnly\n"
+            "from da_toolkit.models.deeplab import DeepLabV2\nfrom da_toolkit.recipe import Recipe, Schedule, Stage\n"
+            "from da_toolkit.training.optim import AdamW\n"
+            'recipe = Recipe(source=Folder(root="src", size=(32, 32)), target=Folder(root="tgt", size=(32, 32)), '
+            f'model=DeepLabV2("test_resnet", weights="none"), method={method}(), optimizer=AdamW(), '
+            'schedule=Schedule((Stage("train", steps=1),)))\n'
+        )
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("method", "missing", "told"),
+    [
+        ("SourceOnly", "tgt/train", None),
+        ("Oracle", "tgt/train", "tgt/train/labels/b.png"),
+        ("SourceOnly", "src/train", "src/train/labels/b.png"),
+        ("SourceOnly", "tgt/val", "tgt/val/labels/b.png"),
+    ],
+)
+@pytest.mark.parametrize("partly", [True, False])
+def test_a_missing_label_matters_where_the_method_reads_it(recipe, monkeypatch, capsys, method, missing, told, partly):
+    from da_toolkit import prepare, run
+
+    folder = recipe(method) / missing / "labels"
+    (folder / "b.png").unlink()
+    if not partly:
+        (folder / "a.png").unlink()
+    for main, arguments in ((prepare, ["check", "r.py"]), (run, ["r.py", "--check", "--tracking", "none"])):
+        monkeypatch.setattr("sys.argv", ["command", *arguments])
+        try:
+            code = main.main() or 0
+            out = capsys.readouterr().out
+        except (UserError, SystemExit) as error:
+            code, out = getattr(error, "code", 1) or 0, str(error) + capsys.readouterr().out
+        assert (code == 0) == (told is None), out
+        if told is not None:
+            assert f"{1 if partly else 2} of 2 images have no label" in out and told in out
