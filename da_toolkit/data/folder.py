@@ -16,7 +16,7 @@ from da_toolkit.registry import DOMAINS
 @DOMAINS.register(family="own")
 @dataclass(frozen=True)
 class Folder(Domain):
-    """Own data: `<split>/images/` and, where there are any, `<split>/labels/` with single-channel ids.
+    """Own data: `<split>/images/` and, where there are any, `<split>/labels/` with single-channel ids (docs/data.md).
 
     Without a `table`, ids are the train ids of `labels`, and 255 is ignored. A table is a JSON file:
     `{"classes": ["road", ...], "colors": [[128, 64, 128], ...], "ids": {"7": "road", "0": null}}`; `colors` may

@@ -126,7 +126,7 @@ def _read(path: Path, what: str, convert: Callable[[_Picture], T]) -> T:
 
 
 def _unreadable(path: Path, error: Exception, content: bytes = b"") -> UserError:
-    why = str(error) or type(error).__name__
+    why = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         start = f"its first bytes are {content[:24]!r}" if content else "it is empty"
         why = f"{start}; it is no {', '.join(CONTAINERS)} of a kind that is known here"
@@ -231,8 +231,8 @@ def _pixels_only(content: bytes) -> tuple[bytes, int]:
 
 def _orientation(picture: _Picture) -> int:
     """1 to 8, as EXIF counts; 1 where there is none or it makes no sense. A TIFF is turned by Pillow itself."""
-    if picture.container == "TIFF":
-        return 1
+    if picture.container == "TIFF" or (picture.container == "PNG" and "exif" not in picture.image.info):
+        return 1  # Pillow would decode a PNG in search of a tag behind its pixels
     try:
         found = picture.image.getexif().get(_ORIENTATION, 1)
     except Exception:  # broken metadata of sound pixels; viewers show them as they are stored, too
@@ -274,12 +274,12 @@ def _converted(picture: _Picture) -> np.ndarray:
     return colors
 
 
-def _scaled(white: float | None) -> Callable[[_Picture], np.ndarray]:
+def _scaled(white: int | None) -> Callable[[_Picture], np.ndarray]:
     """Grey from 0 = black to `white`, by default all bits set, brought to 0..255."""
 
     def scale(picture: _Picture) -> np.ndarray:
-        values = np.asarray(picture.image).astype(np.float64)
-        most = white or 2.0**picture.bits - 1
+        values = np.asarray(picture.image)
+        most = white or 2**picture.bits - 1
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and high <= most):  # also for NaN
             raise _Refused(
@@ -287,7 +287,8 @@ def _scaled(white: float | None) -> Callable[[_Picture], np.ndarray]:
                 "Bring all images of the data set to 8 bits with one scale."
             )
         # Of integers the upper 8 bits, as Pillow, OpenCV and libpng do with colours.
-        grey = (np.rint(values * 255) if picture.image.mode == "F" else values // ((most + 1) / 256)).astype(np.uint8)
+        bits = int(most).bit_length()
+        grey = (np.rint(values * 255) if picture.image.mode == "F" else values >> bits - 8).astype(np.uint8)
         if picture.tag(_WHITE_IS) == 0:
             grey = 255 - grey
         levels = int(np.count_nonzero(np.bincount(grey.ravel())))
@@ -352,8 +353,8 @@ AS_COLORS: _Meaning = {
     **dict.fromkeys(("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"), _converted),
     **dict.fromkeys(("LA", "La", "PA", "RGBA", "RGBa"), _converted),  # the colours under the transparency
     **dict.fromkeys(_WIDE, _scaled(None)),
-    "I": _scaled(65535.0),  # in which Pillow also hands out 16 bits
-    "F": _scaled(1.0),
+    "I": _scaled(65535),  # in which Pillow also hands out 16 bits
+    "F": _scaled(1),
 }
 """Pillow's mode of an image -> uint8 RGB [H,W,3]."""
 

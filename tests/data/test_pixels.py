@@ -3,6 +3,7 @@
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +15,17 @@ from PIL import Image, ImageCms, PngImagePlugin
 from da_toolkit.data.encodings import RawClasses
 from da_toolkit.data.files import FileDomainData, Pair
 from da_toolkit.data.labels import CITYSCAPES19
-from da_toolkit.data.pixels import CONTAINERS, LABEL_CONTAINERS, read_ids, read_image, read_red_ids, read_size
+from da_toolkit.data.listing import IMAGE_ENDINGS, LABEL_ENDINGS, NOT_DATA, SUFFIXES
+from da_toolkit.data.pixels import (
+    AS_COLORS,
+    AS_IDS,
+    CONTAINERS,
+    LABEL_CONTAINERS,
+    read_ids,
+    read_image,
+    read_red_ids,
+    read_size,
+)
 from da_toolkit.errors import UserError
 
 OFTEN = settings(
@@ -345,7 +356,7 @@ def test_errors_of_any_type_become_a_paragraph_but_a_dead_workers_does_not(tmp_p
 def test_a_program_is_never_started_for_a_file(tmp_path):
     """Pillow would hand PostScript to Ghostscript, whatever the file is called."""
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
-    with pytest.raises(UserError, match="it is no PNG, JPEG, .* of a kind that is known here"):
+    with pytest.raises(UserError, match=r"it is no PNG, JPEG, .* of a kind that is known here"):
         read_image(tmp_path / "a.png")
 
 
@@ -478,3 +489,10 @@ def test_any_bytes_are_refused_in_a_paragraph(tmp_path, content, start):
 def test_every_container_named_is_one_that_pillow_knows():
     Image.init()
     assert set(CONTAINERS) <= set(Image.OPEN)
+
+
+def test_the_page_names_every_mode_container_and_ending():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    named = [*AS_COLORS, *AS_IDS, *SUFFIXES, *IMAGE_ENDINGS, *LABEL_ENDINGS, *NOT_DATA]
+    assert [name for name in named if f"`{name}`" not in page] == []
+    assert [name for name in CONTAINERS if name not in page.upper()] == []
