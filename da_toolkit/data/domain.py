@@ -1,5 +1,6 @@
 """The contract of a domain: settings that build images and, where it has them, labels in train ids."""
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ class Domain(ABC):
                 f"or set the domain's `root`; --demo needs no data at all."
             )
         root = self.root if self.root is not None else Path(data_root or "") / self.folder
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise UserError(
                 f"{name}: the folder {root} does not exist. Unpack the data set there, "
                 f"pass --data-root FOLDER (with {self.folder!r} inside) or set the domain's `root`."

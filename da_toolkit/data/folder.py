@@ -1,6 +1,7 @@
 """A user's own data: a folder of images, a folder of labels, and a label table."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +66,12 @@ class Folder(Domain):
     def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
         if self.root is None:
             raise UserError("Folder: set `root`, its folder; --data-root is not looked at.")
-        if not self.root.is_dir():
+        if not os.path.isdir(self.root):
             raise UserError(
                 f"Folder: the folder {self.root} does not exist. Set `root` to the one with {split}/images."
             )
         root = self.root / split
-        if not (root / "images").is_dir():
+        if not os.path.isdir(root / "images"):
             raise UserError(
                 f"Folder: there is no folder {root / 'images'}. Put the {split} images there, or set `root` to the "
                 f"folder that has {split}/images."

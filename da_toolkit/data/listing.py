@@ -58,7 +58,7 @@ def images_in(folder: Path, setting: str, part: str = "") -> list[Path]:
     Raises:
         UserError: the folder is missing or holds none, or two differ in nothing but the kind of file.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike `Path.is_dir`, false where nobody may look
         raise UserError(
             f"{setting}: the folder {folder} does not exist{_instead(folder)}. Set the domain's `root` or --data-root "
             "to it."
@@ -105,7 +105,7 @@ def paired(
     keys = [
         key(i) if key is not None else place.with_suffix("").as_posix() for i, place in zip(images, places, strict=True)
     ]
-    if not labels.is_dir():
+    if not os.path.isdir(labels):
         why = f"{setting}: the folder of the labels, {labels}, does not exist{_instead(labels)}."
         return Pairs([Pair(k, image, None) for k, image in zip(keys, images, strict=True)], why)
     try:
@@ -116,7 +116,7 @@ def paired(
         return Pairs([Pair(k, image, None) for k, image in zip(keys, images, strict=True)], str(error))
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in there:
-        if _is_picture(file) and part in file.stem and file.exists():  # a link may lead nowhere
+        if _is_picture(file) and part in file.stem and os.path.exists(file):  # a link may lead nowhere
             by_stem[_spelt(file.stem)].append(file)
     often = Counter(image.stem for image in images)
     pairs, missing, unclear = [], [], []
@@ -174,9 +174,10 @@ def _tell_left_over(setting: str, labels: Path, by_stem: dict[str, list[Path]], 
         )
 
 
-def _files_below(folder: Path, setting: str, above: frozenset[str] = frozenset()) -> list[Path]:
+def _files_below(folder: Path, setting: str, above: frozenset[Path] = frozenset()) -> list[Path]:
     """Sorted files of a folder and the folders in it, also behind links; no hidden ones, devices or pipes."""
-    above |= {os.path.realpath(folder)}
+    here = folder.resolve()
+    above |= {here, *here.parents}
     found = []
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -188,12 +189,20 @@ def _files_below(folder: Path, setting: str, above: frozenset[str] = frozenset()
         path = folder / entry.name
         if entry.name.startswith(".") or entry.name in NOT_DATA:
             continue
-        if entry.is_dir():
-            if os.path.realpath(path) not in above:  # a link to a folder that it lies in
+        if _is(entry.is_dir):
+            if path.resolve() not in above:  # a link to a folder that it lies in
                 found += _files_below(path, setting, above)
-        elif entry.is_file() or (entry.is_symlink() and not path.exists()):
+        elif _is(entry.is_file) or (entry.is_symlink() and not os.path.exists(path)):
             found.append(path)
     return sorted(found)
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """What cannot even be looked at, such as a link in a circle, is of no kind."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _spelt(name: str) -> str:
@@ -231,7 +240,7 @@ def _described(files: Sequence[Path], folder: Path) -> str:
 
 def _instead(folder: Path) -> str:
     """What lies where a missing folder should, as an addition."""
-    parent = next(above for above in folder.parents if above.is_dir())
+    parent = next(above for above in folder.parents if os.path.isdir(above))
     names = (
         sorted(entry.name for entry in parent.iterdir() if entry.name not in NOT_DATA)
         if os.access(parent, os.R_OK)

@@ -159,15 +159,19 @@ def test_links_are_followed_also_in_circles_and_to_nowhere(tmp_path):
     folder.mkdir(parents=True)
     (folder / "seq").symlink_to(real.parent)
     (folder / "again").symlink_to(folder)
+    (folder / "up").symlink_to(tmp_path / "train")  # the labels are no images
     (folder / "b.png").symlink_to(real)
     (folder / "c.png").symlink_to(tmp_path / "gone.png")
+    (folder / "d.png").symlink_to(folder / "d.png")
     (tmp_path / "train/labels").symlink_to(tmp_path / "labels elsewhere")
     (tmp_path / "labels elsewhere/b.png").symlink_to(tmp_path / "lost.png")
     data = Folder(root=tmp_path).build("train")
-    assert owners(data) == {"b": None, "c": None, "seq/a": 3}
+    assert owners(data) == {"b": None, "c": None, "d": None, "seq/a": 3}
     assert f"b.png (a link to {tmp_path}/lost.png, which does not exist)" in data.unlabelled
     with pytest.raises(UserError, match=r"c\.png is a link to \S+gone\.png, which does not exist"):
         data.image(1)
+    with pytest.raises(UserError, match=r"d\.png cannot be opened \(Too many levels of symbolic links\)"):
+        data.image(2)
 
 
 def test_a_pipe_called_like_an_image_is_not_opened(tmp_path):
