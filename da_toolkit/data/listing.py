@@ -119,14 +119,21 @@ def paired(
         if _is_picture(file) and part in file.stem and os.path.exists(file):  # a link may lead nowhere
             by_stem[_spelt(file.stem)].append(file)
     often = Counter(image.stem for image in images)
+    claims = [
+        _labels_of(image, labels / place.parent, by_stem, names, alone=often[image.stem] == 1)
+        for image, place in zip(images, places, strict=True)
+    ]
+    surest: dict[Path, int] = {}
+    for doubt, found in claims:
+        surest.update({file: min(doubt, surest.get(file, doubt)) for file in found})
     pairs, missing, unclear = [], [], []
-    for name, image, place in zip(keys, images, places, strict=True):
-        found = _labels_of(image, labels / place.parent, by_stem, names, alone=often[image.stem] == 1)
-        if not found:
+    for name, image, place, (doubt, found) in zip(keys, images, places, claims, strict=True):
+        own = [file for file in found if surest[file] == doubt]  # or another image is called just as the label
+        if not own:
             missing.append(labels / place.parent / f"{names(image.stem)[0][0]}.png")
-        elif len(found) > 1:
-            unclear.append(found)
-        pairs.append(Pair(name, image, found[0] if len(found) == 1 else None))
+        elif len(own) > 1:
+            unclear.append(own)
+        pairs.append(Pair(name, image, own[0] if len(own) == 1 else None))
     why = _without_label(setting, len(pairs), missing, unclear, labels, there)
     if why and needed:
         raise UserError(f"{why} Restore those files or remove their images.")
@@ -135,14 +142,16 @@ def paired(
     return Pairs(pairs, why)
 
 
-def _labels_of(image: Path, beside: Path, by_stem: dict[str, list[Path]], names: Names, alone: bool) -> list[Path]:
-    """The label files that an image may mean: none, the one, or several."""
-    for equally_sure in names(image.stem):
+def _labels_of(
+    image: Path, beside: Path, by_stem: dict[str, list[Path]], names: Names, alone: bool
+) -> tuple[int, list[Path]]:
+    """The label files that an image may mean, none, the one or several; and how far from sure its names are."""
+    for doubt, equally_sure in enumerate(names(image.stem)):
         found = [file for stem in dict.fromkeys(equally_sure) for file in by_stem.get(_spelt(stem), ())]
         near = [file for file in found if file.parent == beside]
         if near or (found and alone):
-            return near or found
-    return []
+            return doubt, near or found
+    return 0, []
 
 
 def _without_label(

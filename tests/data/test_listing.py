@@ -96,6 +96,11 @@ def test_the_images_own_name_is_surer_than_one_with_an_ending(tmp_path):
         assert owners(listed(tmp_path, ["a.png"], ["a.png", "a_mask.png"])) == {"a": 0}
 
 
+def test_a_label_called_as_one_image_is_no_other_images(tmp_path):
+    data = listed(tmp_path, ["a.png", "a_rgb.png", "b.png", "b_mask.png"], ["a.png", "b_mask.png"])
+    assert owners(data) == {"a": 0, "a_rgb": None, "b": None, "b_mask": 1}
+
+
 def test_numbers_that_begin_anew_in_every_folder_keep_their_own_labels(tmp_path):
     names = ["s1/0.png", "s2/0.png"]
     assert owners(listed(tmp_path, names, names)) == {"s1/0": 0, "s2/0": 1}
