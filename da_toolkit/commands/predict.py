@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from da_toolkit.data.figures import save_png
-from da_toolkit.data.files import IMAGE_SUFFIXES
+from da_toolkit.data.listing import images_in
 from da_toolkit.errors import UserError
 from da_toolkit.files import disk_error
 from da_toolkit.recipe.files import find_recipe, load_recipe
@@ -89,10 +89,7 @@ def _images_at(place: Path) -> Iterator[tuple[str, Path]]:
             raise UserError(f"{place} does not exist: name image files, or folders that hold some.")
         yield place.stem, place
         return
-    files = sorted(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise UserError(f"The folder {place} holds no images ({', '.join(IMAGE_SUFFIXES)}), at any depth.")
-    for file in files:
+    for file in images_in(place, "predict"):
         yield str(file.relative_to(place).with_suffix("")), file
 
 

@@ -146,6 +146,6 @@ class Session:
 def _without_labels(domain: str, data: DomainData, purpose: str) -> UserError:
     image = f"; its first image is {data.pairs[0].image}" if isinstance(data, FileDomainData) else ""
     return UserError(
-        f"The {domain} {data.name} {data.split} has no labels {purpose}{image}. Put its annotations where the README "
-        "shows them, or set another domain."
+        f"The {domain} {data.name} {data.split} lacks labels {purpose}{image}. Put its annotations where the README "
+        f"shows them, or set another domain. {data.unlabelled}".rstrip()
     )
