@@ -11,6 +11,7 @@ from da_toolkit.data.domain import DomainData
 from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.loader import explained
 from da_toolkit.errors import UserError
+from da_toolkit.models.trial import check_passes
 from da_toolkit.recipe import Recipe, flatten
 from da_toolkit.training.checkpoint import Checkpoints, save_weights
 from da_toolkit.training.claim import check_resumes, claim, finished_result
@@ -18,6 +19,7 @@ from da_toolkit.training.files import write_json
 from da_toolkit.training.launch import launch, lost_ranks_explained
 from da_toolkit.training.lock import locked
 from da_toolkit.training.parallel import from_main, is_main
+from da_toolkit.training.passes import run_passes
 from da_toolkit.training.provenance import environment
 from da_toolkit.training.run_log import RunLog
 from da_toolkit.training.runtime import Runtime
@@ -57,6 +59,7 @@ class Session:
         fabric = launch(runtime.devices, runtime.precision)
         how = runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps, runtime.bad_files
         trainer = Trainer(self.recipe, fabric, source, target, *how)
+        check_passes(trainer.model, run_passes(self.recipe))
         return trainer, val
 
     def run(self) -> dict[str, Any]:

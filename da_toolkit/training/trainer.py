@@ -77,6 +77,7 @@ class Trainer:
         torch.manual_seed(seed)
         space = recipe.source.label_space
         self.model = recipe.model.build(len(space)).to(fabric.device).to(memory_format=torch.channels_last)
+        recipe.model.warm_start(self.model, space.classes)
         context = BuildContext(space, self.model.feature_channels, self.model, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
         self.players.to(memory_format=torch.channels_last)
