@@ -112,7 +112,7 @@ def _remedy(network: Segmenter, one: Pass) -> str:
 
 def _nearest(network: Segmenter, one: Pass) -> tuple[int, int] | None:
     """The nearest size, not smaller on either side, of multiples of 2, 4, ... 64 that works."""
-    multiples = [_up(one.size, step) for step in (2, 4, 8, 14, 16, 32, 64)]
+    multiples = [_up(one.size, step) for step in (2, 4, 8, 16, 32, 64)]
     larger = [_up((one.size[0] * times, one.size[1] * times), 32) for times in (2, 4, 8)]
     for size in sorted({*multiples, *larger} - {one.size}):
         if max(size) <= max(_LARGEST, *multiples[-1]) and not _fails(network, size, one.batch, one.trains):

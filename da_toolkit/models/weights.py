@@ -84,8 +84,9 @@ def _contents(file: Path) -> Any:
         pickled = start.startswith((b"PK", b"\x80"))
         if not pickled and (file.suffix == ".safetensors" or start[8:9] == b"{"):  # 8 bytes, and a header in JSON
             return load_file(file)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training scripts keep one
-            return torch.load(file, map_location="cpu", weights_only=True)
+        # Opened here, so that its content counts and not its name; timm's training scripts keep a Namespace in it.
+        with file.open("rb") as opened, torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(opened, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise whatever the format's parser raises
         if "TorchScript" in str(error):
             raise UserError(
@@ -99,8 +100,10 @@ def _contents(file: Path) -> Any:
                 "save its state_dict alone."
             ) from error
         reason = " ".join(str(error).split())[:200]
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's own advice is to let it run code
+            reason = "neither torch.save nor safetensors writes such a file"
         raise UserError(
-            f"model.weights: {file} ({size} bytes) cannot be read as weights ({type(error).__name__}: {reason}). "
+            f"model.weights: {file} cannot be read as weights ({size} bytes; {type(error).__name__}: {reason}). "
             "Download or save it again."
         ) from error
 
@@ -125,9 +128,8 @@ def _objects(file: Path, error: Exception) -> str:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     except Exception:  # of an older format, or damaged
         names = []
-    found = str(error).partition("GLOBAL ")[2].split(" ")[0]  # the one that the reader stumbled over
-    if not names and "nsupported" in str(error):
-        names = [found or "objects"]
+    if not names and "GLOBAL " in str(error):  # of the one that the reader stumbled over
+        names = [str(error).partition("GLOBAL ")[2].split(" ")[0]]
     return ", ".join(names[:5])
 
 
