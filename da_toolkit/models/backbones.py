@@ -38,7 +38,8 @@ def build_backbone(name: str, output_stride: int, weights: str, skip: bool = Fal
             network.
     """
     check_name(name)
-    dynamic = [{"dynamic_img_size": True}, {}] if _configuration(name).fixed_input_size else [{}]
+    known = _configuration(name)
+    dynamic = [{"dynamic_img_size": True}, {}] if known is None or known.fixed_input_size else [{}]
     # 32 is most networks' own; only those that can be dilated take another one.
     dilated = [{"output_stride": output_stride}, {}] if output_stride != 32 else [{}]
     tries = [{"features_only": True, **first, **second} for first in dilated for second in dynamic]
@@ -100,7 +101,7 @@ def _channels_moved(_: nn.Module, __: Any, maps: list[Tensor]) -> list[Tensor]:
 
 
 def _configuration(name: str) -> Any:
-    """What timm knows of a network's weights. Raises RuntimeError for an unknown tag."""
+    """What timm knows of a network's weights, nothing under an old name. Raises RuntimeError for an unknown tag."""
     import timm
 
     return timm.models.get_pretrained_cfg(name)
@@ -139,7 +140,7 @@ def load_weights(name: str, weights: str, settings: Settings) -> nn.Module:
             file = find_file(weights)
             _load(backbone, name, read_tables(file), str(file), settings)
         return backbone
-    if not _configuration(name).has_weights:
+    if (known := _configuration(name)) is not None and not known.has_weights:
         raise UserError(
             f"timm has no weights of backbone {name!r}. Set --model.weights none for random ones, or FILE.safetensors."
         )

@@ -84,6 +84,14 @@ def test_a_tag_is_the_same_network():
     assert [(name, tensor.shape) for name, tensor in tagged.items()] == [(n, t.shape) for n, t in plain.items()]
 
 
+@pytest.mark.filterwarnings("ignore:Mapping deprecated model name")
+def test_a_name_that_timm_has_changed_still_works():
+    """`jx_nest_tiny` is `nest_tiny_jx` now, and timm knows nothing else under the old name."""
+    with pytest.raises(UserError, match=r"Set model\.output_stride to 16"):
+        build_backbone("jx_nest_tiny", 32, "none")
+    assert build_backbone("vit_tiny_patch16_224_in21k", 16, "none")(torch.rand(1, 3, 32, 48))[-1].shape[2:] == (2, 3)
+
+
 def test_looking_for_the_settings_draws_no_random_numbers():
     import timm
 
