@@ -27,7 +27,8 @@ class PatchFeatures(nn.Module):
         self.network = network
         self.feature_info = cast(Any, network).feature_info
         self.pretrained_cfg = cast(Any, network).model.pretrained_cfg
-        self.patch: tuple[int, int] = cast(Any, network).model.patch_embed.patch_size
+        patch = cast(Any, network).model.patch_embed.patch_size  # one number for some
+        self.patch: tuple[int, int] = (patch, patch) if isinstance(patch, int) else patch
 
     def forward(self, images: Tensor) -> list[Tensor]:
         size = [max(1, round(side / patch)) * patch for side, patch in zip(images.shape[2:], self.patch, strict=True)]

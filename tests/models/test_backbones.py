@@ -54,6 +54,7 @@ def test_maps_are_channels_first_at_the_stride_asked_for_and_train(name, stride)
         (LightDeepLabV3Plus("pit_ti_224", 32, "none"), "'pit_ti_224' has no stride-4 level; use DeepLabV2"),
         (DAFormer("csatv2", weights="none"), "'csatv2' has no stride-4 level"),
         (VisionTransformer("vit_tiny_patch16_224", 14, "none"), "is the patch of vit_tiny_patch16_224, 16, got 14"),
+        (VisionTransformer("xcit_nano_12_p8_224", 16, "none"), "is the patch of xcit_nano_12_p8_224, 8, got 16"),
         (VisionTransformer("vit_tini_patch16_224", 16, "none"), "Did you mean 'vit_tiny_patch16_224'"),
         (VisionTransformer("pit_ti_224", 16, "none"), "'pit_ti_224' is not a plain vision transformer"),
     ],

@@ -42,7 +42,7 @@ def works(network, size, batch, trains):
         return False
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     name=st.sampled_from(sorted(NETWORKS)),
     size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
