@@ -2,12 +2,13 @@
 
 import argparse
 import dataclasses
+import json
 import time
 from pathlib import Path
 
 import numpy as np
 
-from da_toolkit.data.check import check_split
+from da_toolkit.data.check import check_recipe
 from da_toolkit.data.export import export_cityscapes, export_gta5, export_synthia
 from da_toolkit.data.streets import Streets
 from da_toolkit.data.transforms import resized
@@ -26,10 +27,14 @@ from da_toolkit.training.session import Session
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m da_toolkit.prepare", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    check = verbs.add_parser("check", help="report pairs, sizes, label ids, class frequencies and damaged files")
+    check = verbs.add_parser("check", help="judge a recipe's data: exit code 1 if there are problems")
     check.add_argument("recipe", help="a recipe's file or name")
     check.add_argument("--data-root", type=Path, help="folder that holds the data sets")
     check.add_argument("--demo", action="store_true", help="check the street world instead")
+    check.add_argument("--json", action="store_true", help="print the reports as JSON")
+    check.add_argument(
+        "--picture", type=Path, metavar="FILE.png", help="draw a random image of each split, under its label"
+    )
     export = verbs.add_parser("export", help="write streets as GTA5, RAND_CITYSCAPES and cityscapes folders")
     export.add_argument("folder", type=Path, help="becomes a --data-root")
     export.add_argument("--frames", type=int, default=40, help="source and target training frames (default 40)")
@@ -47,7 +52,7 @@ def main() -> int:
     show.add_argument("--folder", type=Path, help="where the pictures go (default: pictures, or the run's own)")
     options = parser.parse_args()
     if options.verb == "check":
-        return check_recipe(options.recipe, options.data_root, options.demo)
+        return check_data(_load(options.recipe, options.demo), options.data_root, options.json, options.picture)
     if options.verb == "superpixels":
         return make_superpixels(options.recipe, options.data_root, options.demo, options.cores)
     if options.verb == "show":
@@ -57,27 +62,14 @@ def main() -> int:
     return export_streets(options.folder, options.frames, tuple(options.size) if options.size else None)
 
 
-def check_recipe(name: str, data_root: Path | None, demo: bool) -> int:
-    """Print a report of each split; 1 if there are problems. Target training labels are not opened."""
-    recipe = _load(name, demo)
-    found = 0
-    reads = recipe.method.reads
-    for domain, split, reads_labels in (
-        (recipe.source, "train", reads.source),
-        (recipe.target, "train", reads.target_labels),
-        (recipe.target, "val", True),
-    ):
-        try:
-            report = check_split(domain.build(split, data_root), reads_labels)
-        except UserError as error:  # so that the other splits are looked at too
-            print(f"{type(domain).__name__} {split}: not opened\n  problem: {error}")
-            found += 1
-            continue
-        if reads_labels and not report.labelled:
-            report.problems.append("no labels, and a run needs them" + " to be scored" * (split == "val"))
-        print("\n".join(report.lines()))
-        found += len(report.problems)
-    return 1 if found else 0
+def check_data(recipe: Recipe, data_root: Path | None, as_json: bool, picture: Path | None) -> int:
+    """Print a report of each split and of all together; 1 if there are problems."""
+    reports = check_recipe(recipe, data_root, picture)
+    if as_json:
+        print(json.dumps([report.to_json() for report in reports], indent=2))
+    else:
+        print("\n".join(line for report in reports for line in report.lines()))
+    return 1 if any(report.problems for report in reports) else 0
 
 
 def _superpixels(recipe: Recipe, name: str) -> SuperpixelCache:
