@@ -1,5 +1,6 @@
 """Where the classes of source and target meet: by name, in one label space for both."""
 
+import difflib
 import json
 import warnings
 
@@ -100,9 +101,10 @@ def _apart(source: Domain, target: Domain) -> str:
         table = json.dumps({"classes": shared}, ensure_ascii=False)
         ways.append(f'write labels="common.json" in both, a file with {table}, which ignores the others')
     mine, other = _only(ours, theirs), _only(theirs, ours)
+    same = json.dumps(dict([_likeliest(mine, other)]), ensure_ascii=False)
     ways.append(
-        "if two names mean the same, say so in a table of your own: "
-        f'"includes": {json.dumps({mine[0]: other[0]}, ensure_ascii=False)} beside its "classes"'
+        'where two names mean the same, give them one name in your tables, or write labels="mine.json" in both, a file '
+        f'with "classes" and what belongs to them, such as "includes": {same}'
     )
     return (
         f"source and target have different classes. Only the source {type(source).__name__} ({ours.name}) has: "
@@ -110,6 +112,12 @@ def _apart(source: Domain, target: Domain) -> str:
         f"{', '.join(other)}. Both have: {', '.join(shared) or 'none'}. "
         f"Remedy: {'; or '.join(ways)}."
     )
+
+
+def _likeliest(mine: list[str], other: list[str]) -> tuple[str, str]:
+    """Two names that may mean the same class."""
+    pairs = [(name, there) for name in mine for there in other]
+    return max(pairs, key=lambda pair: difflib.SequenceMatcher(None, pair[0].lower(), pair[1].lower()).ratio())
 
 
 def _only(space: LabelSpace, other: LabelSpace) -> list[str]:

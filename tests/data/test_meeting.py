@@ -109,7 +109,7 @@ def test_classes_that_do_not_meet_are_listed_with_a_remedy_that_works(tmp_path):
 
 
 def test_no_class_in_common(tmp_path):
-    with pytest.raises(UserError, match=r"Both have: none\. Remedy: if two names mean the same.*\"tram\": \"bus\""):
+    with pytest.raises(UserError, match=r"Both have: none\. Remedy: where two names mean the same.*\"tram\": \"bus\""):
         meet(own(tmp_path, "a", ["tram"]), own(tmp_path, "b", ["bus"]))
 
 
@@ -167,3 +167,41 @@ def test_settings_go_through_json_and_the_command_line(tmp_path, tiny_recipe, mo
         run.main()
     assert [recipe.source.label_space.name for recipe in seen] == ["own", "streets11", "own"]
     assert [recipe.target.label_space.name for recipe in seen] == ["own", "streets11", "own"]
+
+
+def test_names_that_nearly_match_are_the_example(tmp_path):
+    with pytest.raises(UserError, match=r'"includes": {"Sidewalk": "sidewalk"}'):
+        meet(own(tmp_path, "a", ["tram", "Sidewalk"]), Cityscapes())
+
+
+def test_an_own_domain_class_must_say_what_its_classes_are_called(tmp_path):
+    class Silent(GTA5):
+        class_names = ()
+
+    with pytest.raises(UserError, match=r"Silent does not say what its classes are called.*`class_names`"):
+        meet(Silent(), own(tmp_path, "t", ["road", "car"]))
+    assert meet(Silent(), Cityscapes()) == (Silent(), Cityscapes())
+
+
+def test_own_classes_are_trained_and_scored(tmp_path, monkeypatch):
+    """Two classes of the street world in a table of another order: the run's scores are of these two."""
+    from da_toolkit.data import Streets
+    from da_toolkit.recipe import Schedule, Stage
+    from da_toolkit.training.runtime import Runtime
+    from da_toolkit.training.session import Session
+
+    target = own(tmp_path, "t", ["car", "road"])
+    world = {"size": (64, 96), "frames": 4, "val_frames": 2, "render_size": (64, 96)}
+    with pytest.warns(UserWarning, match="Streets"):
+        source, _ = meet(Streets(**world), target)
+    from da_toolkit.models import DeepLabV2
+
+    recipe = Recipe(
+        source=source,
+        target=Streets(look="camera", labels=target.label_space, **world),
+        model=DeepLabV2("test_resnet", output_stride=16, weights="none", dilations=(1, 2)),
+        method=SourceOnly(),
+        schedule=Schedule((Stage("train", 2),)),
+    )
+    result = Session("r", recipe, Runtime(runs=tmp_path / "runs", tracking="none", workers=0)).run()
+    assert list(result["scores"]) == ["table"] and list(result["scores"]["table"]["per_class"]) == ["car", "road"]

@@ -47,7 +47,7 @@ def _near(train: SplitLook, val: SplitLook, known: set[str]) -> list[tuple[str, 
 
 
 def _normal(thumbs: np.ndarray) -> np.ndarray:
-    flat = thumbs.reshape(len(thumbs), -1)
+    flat = thumbs.reshape(len(thumbs), -1).astype(np.float32)
     flat = flat - flat.mean(1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 

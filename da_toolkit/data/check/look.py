@@ -30,7 +30,7 @@ class ImageLook:
     digest: str = ""
     """Of the decoded pixels: the same picture in another file is the same."""
     thumb: np.ndarray | None = None
-    """float32 [32,32] grey, 0..255."""
+    """uint8 [32,32] grey."""
     contrast: int = 255
     """Largest minus smallest value of any channel."""
     counts: np.ndarray | None = None
@@ -95,7 +95,7 @@ def _see_image(found: ImageLook, image: np.ndarray, close: bool) -> None:
     found.size = (image.shape[0], image.shape[1])
     found.digest = hashlib.sha1(image.tobytes(), usedforsecurity=False).hexdigest() + str(image.shape)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    found.thumb = cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.float32)
+    found.thumb = cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
     found.contrast = int((image.max((0, 1)).astype(int) - image.min((0, 1))).max())
     if close:
         found.outline = picture_outline(image)

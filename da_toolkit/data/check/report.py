@@ -56,7 +56,8 @@ class Report:
         text = [self.name]
         if self.images:
             sizes = ", ".join(f"{w}x{h}: {count}" for (h, w), count in self.sizes.most_common(5))
-            labelled = "labelled" if self.labelled else "no labels"
+            opened = "labelled" if self.pixels else "labels not opened"
+            labelled = opened if self.labelled else "no labels"
             text = [f"{self.name}: {self.images} images ({labelled}); sizes {sizes}"]
         total = sum(self.pixels.values())
         for name, count in self.pixels.items():
