@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-import numpy as np
-
 from da_toolkit.data.check.look import SplitLook
 from da_toolkit.data.check.report import Report, few
 from da_toolkit.data.encodings import CITYSCAPES_IDS, RawClasses
@@ -78,9 +76,3 @@ def _judge_unknown(seen: Counter[int], classes: RawClasses, report: Report) -> N
             f"ids such as {few([str(number) for number in unknown])} look like Cityscapes' label ids where train ids "
             f"0 to {last} are expected. Give Folder a table of ids, or use the files with train ids.",
         )
-
-
-def void_share(counts: np.ndarray) -> float:
-    """Share 0..1 of ignored pixels."""
-    total = int(counts.sum())
-    return float(counts[IGNORE] / total) if total else 0.0

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from da_toolkit.data.check.ids import void_share
 from da_toolkit.data.check.look import SplitLook
 from da_toolkit.data.check.report import Report, few
 from da_toolkit.data.domain import Domain
@@ -45,7 +44,7 @@ def judge_labels(look: SplitLook, space: LabelSpace, domain: Domain | None, repo
             "empty_labels",
             f"{len(empty)} of {len(read)} labels are ignored everywhere: {few(empty)}.",
         )
-    _judge_ignored(void_share(counts), space, domain, report)
+    _judge_ignored(_ignored_share(counts), space, domain, report)
     absent = [name for number, name in enumerate(space.classes) if not counts[number]]
     if absent:
         text = f"{len(absent)} of {len(space)} classes never occur: {', '.join(absent)}."
@@ -71,3 +70,9 @@ def _judge_ignored(share: float, space: LabelSpace, domain: Domain | None, repor
 
 def _labelled(counts: np.ndarray) -> bool:
     return bool(counts[:IGNORE].any())
+
+
+def _ignored_share(counts: np.ndarray) -> float:
+    """Share 0..1 of ignored pixels."""
+    total = int(counts.sum())
+    return float(counts[IGNORE] / total) if total else 0.0
