@@ -12,6 +12,7 @@ import torch
 import tyro
 from rich.console import Console
 
+from da_toolkit.data.labelled import require_labelled
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.evaluate import evaluate
 from da_toolkit.evaluation.inference import Inference
@@ -63,6 +64,8 @@ def main(words: Sequence[str], prog: str) -> None:
     model = load_network(first.run, recipe, weights).to(device).to(memory_format=torch.channels_last)
     check_passes(model, evaluation_passes(command.inference, recipe.target.size))
     data = recipe.target.build(command.split, command.data_root)
+    if data.has_labels:
+        require_labelled(data, "to score against", command.inference.images)
     confusion = evaluate(model, data, command.inference, recipe.target.size, device).sum(0)
     scores = {p.name: score(confusion, p).to_json() for p in protocols_for(data.label_space)}
     now, before = dataclasses.asdict(command.inference), dataclasses.asdict(own)

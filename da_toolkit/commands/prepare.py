@@ -1,6 +1,7 @@
 """da-toolkit prepare: look at a recipe's data, make its superpixels, or export the street world."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from da_toolkit.data.check import check_split
+from da_toolkit.check import check_recipe
 from da_toolkit.data.export import export_cityscapes, export_gta5, export_synthia
 from da_toolkit.data.figures import prediction_grid, save_png
 from da_toolkit.data.streets import Streets
@@ -30,7 +31,7 @@ from da_toolkit.training.state import load_state
 
 @dataclass(frozen=True)
 class Check:
-    """Report pairs, sizes, label ids, class frequencies and damaged files; the exit code is 1 if there are problems."""
+    """Judge a recipe's data, problems, warnings and facts apart; the exit code is 1 if there are problems."""
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A recipe's file or name."""
@@ -38,9 +39,13 @@ class Check:
     """Folder that holds the data sets."""
     demo: bool = False
     """Check the street world instead."""
+    json: bool = False
+    """Print the reports as JSON."""
+    picture: Path | None = None
+    """Draw a random image of each split, under its label, into this PNG file."""
 
     def run(self) -> int:
-        return check_recipe(self.recipe, self.data_root, self.demo)
+        return check_data(_load(self.recipe, self.demo), self.data_root, self.json, self.picture)
 
 
 @dataclass(frozen=True)
@@ -111,28 +116,14 @@ def main(words: Sequence[str], prog: str) -> int:
     return code
 
 
-def check_recipe(name: str, data_root: Path | None, demo: bool) -> int:
-    """Print a report of each split; 1 if there are problems. Target training labels are not opened."""
-    recipe = _load(name, demo)
-    found = 0
-    reads = recipe.method.reads
-    for domain, split, reads_labels in (
-        (recipe.source, "train", reads.source),
-        (recipe.target, "train", reads.target_labels),
-        (recipe.target, "val", True),
-    ):
-        try:
-            report = check_split(domain.build(split, data_root), reads_labels)
-        except UserError as error:  # so that the other splits are looked at too
-            print(f"{type(domain).__name__} {split}: not opened\n  problem: {error}")
-            found += 1
-            continue
-        if reads_labels and not report.labelled:
-            needs = "no labels, and a run needs them" + " to be scored" * (split == "val")
-            report.problems.append(f"{needs}; {report.unlabelled}" if report.unlabelled else needs)
-        print("\n".join(report.lines()))
-        found += len(report.problems)
-    return 1 if found else 0
+def check_data(recipe: Recipe, data_root: Path | None, as_json: bool, picture: Path | None) -> int:
+    """Print a report of each split and of all together; 1 if there are problems."""
+    reports = check_recipe(recipe, data_root, picture)
+    if as_json:
+        print(json.dumps([report.to_json() for report in reports], indent=2))
+    else:
+        print("\n".join(line for report in reports for line in report.lines()))
+    return 1 if any(report.problems for report in reports) else 0
 
 
 def _superpixels(recipe: Recipe, name: str) -> SuperpixelCache:

@@ -6,6 +6,7 @@ from da_toolkit.data.cityscapes import Cityscapes
 from da_toolkit.data.domain import Domain, DomainData
 from da_toolkit.data.folder import Folder
 from da_toolkit.data.gta5 import GTA5
+from da_toolkit.data.labels import LabelSpace
 from da_toolkit.data.rare_classes import RareClasses
 from da_toolkit.data.streets import Streets
 from da_toolkit.data.synthia import Synthia
@@ -22,6 +23,7 @@ __all__ = [
     "Domain",
     "DomainData",
     "Folder",
+    "LabelSpace",
     "RareClasses",
     "Streets",
     "Synthia",

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from da_toolkit.data.domain import Domain
-from da_toolkit.data.encodings import CAMVID_IDS
+from da_toolkit.data.encodings import CAMVID_IDS, RawClasses
 from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.label_setting import Labels
 from da_toolkit.data.listing import images_in, paired
 from da_toolkit.errors import unknown_name
 from da_toolkit.registry import DOMAINS
@@ -18,8 +19,9 @@ class CamVid(Domain):
     """CamVid: `train/`, `val/`, `test/` with single-channel ids in `trainannot/` and so on."""
 
     size: tuple[int, int] = (360, 480)
-    labels: str = "camvid11"
+    labels: Labels = "camvid11"
     folder: ClassVar[str] = "camvid"
+    encoding: ClassVar[RawClasses] = CAMVID_IDS
 
     def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
         if split not in ("train", "val", "test"):

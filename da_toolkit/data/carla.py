@@ -1,4 +1,4 @@
-"""CARLA frames of the Lyft perception challenge, in CamVid's classes."""
+"""CARLA frames of the Lyft perception challenge."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from da_toolkit.data.domain import Domain
-from da_toolkit.data.encodings import CARLA_IDS
+from da_toolkit.data.encodings import CARLA_IDS, RawClasses
 from da_toolkit.data.files import FileDomainData
-from da_toolkit.data.labels import CAMVID11
+from da_toolkit.data.label_setting import Labels
 from da_toolkit.data.listing import images_in, paired
 from da_toolkit.data.pixels import read_red_ids
 from da_toolkit.errors import UserError
@@ -38,8 +38,9 @@ class CarlaData(FileDomainData):
         label = super().label(index)
         ids = self.raw_ids(index)[: int(BONNET * label.shape[0])]
         label = label[: len(ids)].copy()
-        if "sky" in self.label_space.classes:
-            label[sky_of(ids)] = self.label_space.index("sky")
+        sky = self.label_space.place("sky")
+        if sky is not None:
+            label[sky_of(ids)] = sky
         return label
 
 
@@ -49,13 +50,13 @@ class Carla(Domain):
     """CARLA: `CameraRGB/` and `CameraSeg/`, with the sky rule and the bonnet cut away."""
 
     size: tuple[int, int] = (298, 480)
-    labels: str = "camvid11"
+    labels: Labels = "camvid11"
     folder: ClassVar[str] = "carla"
+    encoding: ClassVar[RawClasses] = CARLA_IDS
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.label_space != CAMVID11:
-            raise UserError(f"Carla: its classes are mapped to camvid11 only, got labels={self.labels!r}.")
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return (*super().class_names, "sky")
 
     def build(self, split: str, data_root: Path | None = None) -> CarlaData:
         if split != "train":

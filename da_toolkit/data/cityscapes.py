@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from da_toolkit.data.domain import Domain
-from da_toolkit.data.encodings import CITYSCAPES_IDS
+from da_toolkit.data.encodings import CITYSCAPES_IDS, RawClasses
 from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.listing import Pair, Pairs, images_in, paired
 from da_toolkit.errors import unknown_name
@@ -21,6 +21,7 @@ class Cityscapes(Domain):
 
     size: tuple[int, int] = (512, 1024)
     folder: ClassVar[str] = "cityscapes"
+    encoding: ClassVar[RawClasses] = CITYSCAPES_IDS
 
     def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
         if split not in ("train", "val", "test"):

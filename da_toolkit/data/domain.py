@@ -2,13 +2,15 @@
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
-from da_toolkit.data.labels import LabelSpace, label_space
+from da_toolkit.data.encodings import RawClasses, class_names
+from da_toolkit.data.label_setting import Labels, space_of
+from da_toolkit.data.labels import LabelSpace
 from da_toolkit.errors import UserError
 
 
@@ -46,18 +48,29 @@ class Domain(ABC):
 
     size: tuple[int, int]
     """Training size in pixels: height width."""
-    labels: str = "cityscapes19"
-    """Label space of the train ids: cityscapes19, synthia16 or camvid11."""
+    labels: Labels = "cityscapes19"
+    """Classes to train and score: a built-in label space (cityscapes19, synthia16, camvid11, streets11, cityscapes7),
+    a JSON table such as my/classes.json, or in a recipe a LabelSpace(...)."""
     root: Path | None = None
     """Folder of the data set; by default the domain's own folder under --data-root."""
 
     folder: ClassVar[str] = ""
+    encoding: ClassVar[RawClasses] = {}
+    """Meaning of the ids in the data set's files."""
 
     def __post_init__(self) -> None:
         self._as_path("root")
         if len(self.size) != 2 or min(self.size) < 1:
             raise UserError(f"{type(self).__name__}: size is (height, width) in pixels, got {self.size}.")
-        label_space(self.labels)
+        if isinstance(self.labels, Path):
+            object.__setattr__(self, "labels", str(self.labels))
+        space, names = self.label_space, self.class_names
+        if names and not space.reached(names):
+            raise UserError(
+                f"{type(self).__name__}: it has none of the classes of {space.name} ({', '.join(space.classes)}); its "
+                f"own are {', '.join(names)}. Set `labels` to a label space with some of these, or say in the JSON "
+                f'table what belongs where: "includes": {{"{names[0]}": "{space.classes[0]}"}}.'
+            )
 
     def _as_path(self, name: str) -> None:
         """Makes a path of a setting that is written as a string, as people write paths."""
@@ -66,7 +79,16 @@ class Domain(ABC):
 
     @property
     def label_space(self) -> LabelSpace:
-        return label_space(self.labels)
+        return space_of(self.labels)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the data set's own classes are called; empty where that is not known."""
+        return class_names(self.encoding)
+
+    def in_space(self, space: LabelSpace | str) -> Self:
+        """The same domain with its labels in another space."""
+        return replace(self, labels=space)
 
     @abstractmethod
     def build(self, split: str, data_root: Path | None = None) -> DomainData:

@@ -30,10 +30,15 @@ SYNTHIA_IDS: RawClasses = _named(SYNTHIA_ID_TO_TRAIN, range(23))
 CAMVID_IDS: RawClasses = {**dict(enumerate(CAMVID11.classes)), 11: None, 255: None}
 
 CARLA_IDS: RawClasses = {
-    0: None, 1: "building", 2: "fence", 3: None, 4: "pedestrian", 5: "pole", 6: "road", 7: "road",
-    8: "pavement", 9: "tree", 10: "car", 11: "building", 12: "sign",
+    0: None, 1: "building", 2: "fence", 3: None, 4: "person", 5: "pole", 6: "road", 7: "road",
+    8: "sidewalk", 9: "vegetation", 10: "car", 11: "wall", 12: "traffic sign",
 }  # fmt: skip
-"""Lyft perception challenge ids in CamVid's classes. 0 also holds the sky: see `carla.py`."""
+"""Lyft perception challenge ids in Cityscapes' names; 10 is any vehicle. 0 also holds the sky: see `carla.py`."""
+
+
+def class_names(classes: RawClasses) -> tuple[str, ...]:
+    """The classes that the ids mean, each once."""
+    return tuple(dict.fromkeys(name for name in classes.values() if name is not None))
 
 
 def lookup_table(classes: RawClasses, space: LabelSpace, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
@@ -46,6 +51,6 @@ def lookup_table(classes: RawClasses, space: LabelSpace, size: int = 256) -> tup
     known = np.zeros(size, dtype=bool)
     for raw, name in classes.items():
         known[raw] = True
-        if name is not None and name in space.classes:
-            table[raw] = space.index(name)
+        if name is not None and (place := space.place(name)) is not None:
+            table[raw] = place
     return table, known

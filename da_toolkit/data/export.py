@@ -24,7 +24,7 @@ def _to_ids(id_to_train: dict[int, int]) -> np.ndarray:
 
 
 def _frames(data: DomainData, size: Size) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    if data.label_space != CITYSCAPES19:
+    if data.label_space.classes != CITYSCAPES19.classes:
         raise UserError(
             f"Only domains labelled in cityscapes19 can be exported; {data.name} is in {data.label_space.name}."
         )

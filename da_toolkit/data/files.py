@@ -57,6 +57,7 @@ class FileDomainData(DomainData):
         super().__init__(name, split, space, has_labels, "" if has_labels else unlabelled)
         self.pairs = pairs
         self.table, self.known = lookup_table(classes, space, size=65536)
+        self.classes = classes
         self.read_label, self.fit_label = read_label, fit_label
 
     def __len__(self) -> int:

@@ -1,17 +1,21 @@
 """A user's own data: a folder of images, a folder of labels, and a label table."""
 
-import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from da_toolkit.data.domain import Domain
-from da_toolkit.data.encodings import RawClasses
+from da_toolkit.data.encodings import RawClasses, class_names
 from da_toolkit.data.files import FileDomainData
-from da_toolkit.data.labels import LabelSpace, label_space
+from da_toolkit.data.label_setting import Labels, is_table, space_of
+from da_toolkit.data.label_table import read_table
+from da_toolkit.data.labels import LabelSpace
 from da_toolkit.data.listing import images_in, paired
-from da_toolkit.errors import UserError
+from da_toolkit.errors import UserError, unknown_name
 from da_toolkit.registry import DOMAINS
+
+_DEFAULT = "cityscapes19"
 
 
 @DOMAINS.register(family="own")
@@ -19,49 +23,64 @@ from da_toolkit.registry import DOMAINS
 class Folder(Domain):
     """Own data: `<split>/images/` and, where there are any, `<split>/labels/` with single-channel ids (docs/data.md).
 
-    Without a `table`, ids are the train ids of `labels`, and 255 is ignored. A table is a JSON file:
+    Without a `table`, ids are the train ids of `ids` (or of `labels`), and 255 is ignored. A table is a JSON file:
     `{"classes": ["road", ...], "colors": [[128, 64, 128], ...], "ids": {"7": "road", "0": null}}`; `colors` may
     be left out, `null` means ignore. Leave `classes` out to map ids to class names of `labels`.
     """
 
     size: tuple[int, int] = (512, 1024)
+    labels: Labels = ""
+    """Classes to train and score, as of every domain; by default the table's own, or cityscapes19 without any."""
     root: Path | None = None
     """The folder; it must be set. Under --data-root a recipe's two Folders would silently be one."""
     table: Path | None = None
     """JSON label table."""
+    ids: Labels = ""
+    """Label space whose train ids the files hold, where no table says what its ids mean; by default `labels`."""
 
     def __post_init__(self) -> None:
         self._as_path("table")
-        super().__post_init__()
-        self._classes()  # so that a wrong table is found when the recipe is built
+        if self.table is None and not self.ids and is_table(self.labels) and read_table(Path(str(self.labels))).ids:
+            # A table with ids says what the files hold, whichever of the two settings names it.
+            object.__setattr__(self, "table", Path(str(self.labels)))
+            object.__setattr__(self, "labels", "")
+        if self.table is not None and self.ids:
+            raise UserError("Folder: `table` and `ids` both say what the label files hold: leave one of them out.")
+        super().__post_init__()  # reads the table, so that a wrong one is found when the recipe is built
 
     @property
     def label_space(self) -> LabelSpace:
         return self._classes()[0]
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return class_names(self._classes()[1])
+
+    def in_space(self, space: LabelSpace | str) -> Self:
+        if self.table is None and not self.ids:  # what the files hold stays what it is
+            return replace(self, labels=space, ids=self.labels or _DEFAULT)
+        return replace(self, labels=space)
+
     def _classes(self) -> tuple[LabelSpace, RawClasses]:
-        space = label_space(self.labels)
         if self.table is None:
-            return space, {**dict(enumerate(space.classes)), 255: None}
-        try:
-            table = json.loads(Path(self.table).read_text(encoding="utf-8"))
-            ids: RawClasses = {int(raw): name for raw, name in table["ids"].items()}
-            if "classes" in table:
-                names = tuple(table["classes"])
-                colors = table.get("colors") or [_color(number) for number in range(len(names))]
-                space = LabelSpace(Path(self.table).stem, names, tuple((int(r), int(g), int(b)) for r, g, b in colors))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            held = space_of(self.ids or self.labels or _DEFAULT)
+            return space_of(self.labels) if self.labels else held, {**dict(enumerate(held.classes)), 255: None}
+        table = read_table(self.table)
+        if table.ids is None:
             raise UserError(
-                f"Folder: the label table {self.table} cannot be used ({type(error).__name__}: {error}). It must be a "
-                'JSON file such as {"classes": ["road"], "ids": {"7": "road", "0": null}}.'
-            ) from error
-        wrong = _wrong(space, ids)
-        if wrong:
-            raise UserError(
-                f"Folder: the label table {self.table} must map ids 0..65535 to names in its classes, with one colour "
-                f"0..255 a class; {wrong}. Classes: {', '.join(map(str, space.classes))}."
+                f'Folder: the label table {self.table} has no "ids": add what the ids in the label files mean, such as '
+                '"ids": {"7": "road", "0": null}. If the files hold the train ids of its classes, set `ids` to it '
+                "instead of `table`."
             )
-        return space, ids
+        space = space_of(self.labels) if self.labels else table.space or space_of(_DEFAULT)
+        if table.space is None:
+            for raw, name in table.ids.items():
+                if name is not None and space.place(name) is None:
+                    told = unknown_name(f"class of {space.name}", name, space.classes)
+                    raise UserError(f"Folder: the label table {self.table} cannot be used: the id {raw}: {told}")
+        elif not self.labels:
+            space_of(space)  # refuses a built-in space's name
+        return space, table.ids
 
     def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
         if self.root is None:
@@ -80,24 +99,3 @@ class Folder(Domain):
         found = paired(images, root / "images", root / "labels", f"Folder {split}", needed=split != "train")
         space, ids = self._classes()
         return FileDomainData("Folder", split, found.pairs, ids, space, unlabelled=found.unlabelled)
-
-
-def _wrong(space: LabelSpace, ids: RawClasses) -> str:
-    """What is wrong with a table, or nothing."""
-    if not 1 <= len(space) <= 255 or not all(isinstance(name, str) and name for name in space.classes):
-        return "its classes are not 1 to 255 names"
-    if len(set(space.classes)) < len(space):
-        return "a class stands there twice"
-    strange = sorted({str(name) for name in ids.values() if name is not None and name not in space.classes})
-    if strange:
-        return f"not in the classes: {', '.join(strange)}"
-    if not all(0 <= raw < 65536 for raw in ids):
-        return "an id is out of range"
-    if len(space.palette) != len(space) or not all(0 <= part <= 255 for color in space.palette for part in color):
-        return "the colours do not fit"
-    return ""
-
-
-def _color(number: int) -> tuple[int, int, int]:
-    """A colour for class `number`, far from its neighbours'."""
-    return (37 * number + 64) % 256, (97 * number + 128) % 256, (167 * number + 32) % 256

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from da_toolkit.data.domain import Domain
-from da_toolkit.data.encodings import CITYSCAPES_IDS
+from da_toolkit.data.encodings import CITYSCAPES_IDS, RawClasses
 from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.listing import images_in, paired
 from da_toolkit.errors import UserError
@@ -39,6 +39,7 @@ class GTA5(Domain):
 
     size: tuple[int, int] = (720, 1280)
     folder: ClassVar[str] = "GTA5"
+    encoding: ClassVar[RawClasses] = CITYSCAPES_IDS
 
     def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
         if split != "train":

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from da_toolkit.data.domain import Domain
-from da_toolkit.data.encodings import SYNTHIA_IDS
+from da_toolkit.data.encodings import SYNTHIA_IDS, RawClasses
 from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.label_setting import Labels
 from da_toolkit.data.listing import images_in, paired
 from da_toolkit.data.pixels import checked_png, file_bytes
 from da_toolkit.errors import UserError
@@ -45,8 +46,9 @@ class Synthia(Domain):
     """SYNTHIA-RAND-CITYSCAPES: `RGB/` and `GT/LABELS/`; every frame is a training frame."""
 
     size: tuple[int, int] = (760, 1280)
-    labels: str = "synthia16"
+    labels: Labels = "synthia16"
     folder: ClassVar[str] = "RAND_CITYSCAPES"
+    encoding: ClassVar[RawClasses] = SYNTHIA_IDS
 
     def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
         if split != "train":

@@ -1,5 +1,7 @@
 """Confusion matrices counted on the device, and the scores read from them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +25,26 @@ def image_confusions(prediction: Tensor, label: Tensor, num_classes: int) -> Ten
     bins = torch.where((label >= 0) & (label < num_classes), label * num_classes + prediction, pairs)
     counts = torch.zeros(len(label), pairs + 1, dtype=torch.int64, device=label.device)
     return counts.scatter_add_(1, bins, torch.ones_like(bins))[:, :-1].reshape(-1, num_classes, num_classes)
+
+
+def merged(confusion: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+    """The matrix [...,G,G] of groups of classes: confusions within a group become hits.
+
+    Args:
+        confusion: int64 [...,C,C], rows = label, columns = prediction.
+        groups: each class 0..C-1 in exactly one of them.
+
+    Raises:
+        ValueError: a class is in no group, or in two.
+    """
+    classes = confusion.shape[-1]
+    if sorted(number for group in groups for number in group) != list(range(classes)):
+        raise ValueError(f"the groups {groups} do not have each of {classes} classes once")
+    into = torch.zeros(classes, dtype=torch.int64, device=confusion.device)
+    for number, group in enumerate(groups):
+        into[list(group)] = number
+    rows = confusion.new_zeros(*confusion.shape[:-2], len(groups), classes).index_add_(-2, into, confusion)
+    return confusion.new_zeros(*confusion.shape[:-2], len(groups), len(groups)).index_add_(-1, into, rows)
 
 
 def iou(confusion: Tensor) -> np.ndarray:

@@ -1,14 +1,15 @@
 """Scoring protocols: which classes of a label space the mean IoU is taken over."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from da_toolkit.data.labels import CAMVID11, CITYSCAPES19, SYNTHIA16, LabelSpace
+from da_toolkit.data.labels import CAMVID11, CITYSCAPES7, CITYSCAPES19, STREETS7, STREETS11, SYNTHIA16, LabelSpace
 from da_toolkit.errors import unknown_name
-from da_toolkit.evaluation.metrics import iou, pixel_accuracy
+from da_toolkit.evaluation.metrics import iou, merged, pixel_accuracy
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,19 @@ class Protocol:
     name: str
     label_space: LabelSpace
     scored: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]] | None = None
+    """Category -> its classes, where the matrix is merged into categories first; every class is in one."""
+
+    def read(self, confusion: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        """The matrix that the scores are read from, and the names of its rows.
+
+        Args:
+            confusion: int64 [...,C,C] over the whole label space.
+        """
+        if self.categories is None:
+            return confusion, self.label_space.classes
+        groups = [[self.label_space.index(name) for name in names] for names in self.categories.values()]
+        return merged(confusion, groups), tuple(self.categories)
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,12 @@ PROTOCOLS = {
         # Read from the 11-class model; what bicyclists are called still counts as an error, as in synthia13.
         _protocol("camvid10", CAMVID11, without=("bicyclist",)),
         _protocol("camvid11", CAMVID11),
+        _protocol("streets11", STREETS11),
+        # CARLA's drive has hardly any of these three.
+        _protocol("streets8", STREETS11, without=("wall", "fence", "sign")),
+        # Read from the 11-class model: sidewalk that is called road is right there.
+        Protocol("streets7", STREETS11, tuple(STREETS7), STREETS7),
+        _protocol("cityscapes7", CITYSCAPES7),
     )
 }
 
@@ -72,8 +92,8 @@ def protocol(name: str) -> Protocol:
 
 
 def protocols_for(space: LabelSpace) -> list[Protocol]:
-    """Every protocol on that label space, the main one first; a user's own space is scored whole."""
-    named = [candidate for candidate in PROTOCOLS.values() if candidate.label_space == space]
+    """Every protocol on these classes, the main one first; a user's own space is scored whole."""
+    named = [candidate for candidate in PROTOCOLS.values() if candidate.label_space.classes == space.classes]
     return named or [_protocol(space.name, space)]
 
 
@@ -90,7 +110,8 @@ def score(confusion: Tensor, protocol: Protocol) -> Scores:
     classes = protocol.label_space.classes
     if confusion.shape != (len(classes), len(classes)):
         raise ValueError(f"{protocol.name} reads a {len(classes)}-class matrix, got {tuple(confusion.shape)}")
-    ious = dict(zip(classes, iou(confusion).tolist(), strict=True))
+    confusion, names = protocol.read(confusion)
+    ious = dict(zip(names, iou(confusion).tolist(), strict=True))
     # Summed one by one and scaled last, as cityscapesScripts does: numpy's mean differs in the last digit.
     found = [ious[name] for name in protocol.scored if not math.isnan(ious[name])]
     return Scores(

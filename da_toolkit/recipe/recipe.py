@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from da_toolkit.data.domain import Domain
+from da_toolkit.data.meeting import meet
 from da_toolkit.data.rare_classes import RareClasses
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
@@ -71,11 +72,8 @@ class Recipe:
                 method = type(self.method).__name__
                 raise UserError(f"{name} works on source images, and {method} reads none: leave it out.")
             regularizer.check(self.schedule.stages, self.method.reads)
-        if self.source.label_space.classes != self.target.label_space.classes:
-            raise UserError(
-                f"source and target have different classes ({self.source.label_space.name} and "
-                f"{self.target.label_space.name}): set `labels` of both to the same one."
-            )
+        for name, met in zip(("source", "target"), meet(self.source, self.target), strict=True):
+            object.__setattr__(self, name, met)
         if self.rare_classes is not None and not self.method.reads.source:
             raise UserError("rare_classes chooses source images, and this method reads none: set it to none.")
 

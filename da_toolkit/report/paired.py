@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from da_toolkit.data.labels import LABEL_SPACES
+from da_toolkit.data.labels import LABEL_SPACES, STREETS7, STREETS11
 from da_toolkit.report.bootstrap import Interval, draw_images, interval, resampled_miou
 from da_toolkit.report.runs import Confusions, Run
 
@@ -68,6 +68,16 @@ def scored_ids(scored: Sequence[str], classes: int) -> list[int] | None:
     return None
 
 
+def _in_categories(counts: np.ndarray, protocol: str) -> np.ndarray:
+    """Counts [N,C,C] as a protocol reads them: merged, if it scores categories."""
+    if protocol != "streets7":
+        return counts
+    into = np.array([[name in classes for name in STREETS11.classes] for classes in STREETS7.values()], np.int64)
+    if counts.shape[1] != into.shape[1]:
+        raise _NoIntervalError(f"its counts are of {counts.shape[1]} classes, and streets7 merges {into.shape[1]}")
+    return into @ counts @ into.T
+
+
 class _NoIntervalError(Exception):
     """Why runs cannot be paired."""
 
@@ -113,7 +123,7 @@ class _Resampler:
         if run.folder not in self.known:
             confusions, scores = _confusions(run), run.result["scores"][self.protocol]
             file, images = run.folder / "confusions.npz", len(confusions.keys)
-            counts = confusions.counts[np.argsort(confusions.keys)]
+            counts = _in_categories(confusions.counts[np.argsort(confusions.keys)], self.protocol)
             scored = scored_ids(list(scores["per_class"]), counts.shape[1])
             if scored is None:
                 raise _NoIntervalError(f"the order of the classes in {file} is not known")

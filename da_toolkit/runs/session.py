@@ -9,6 +9,7 @@ import torch
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.labelled import require_labelled
 from da_toolkit.data.loader import explained
 from da_toolkit.errors import Stopped, UserError
 from da_toolkit.files import write_json
@@ -53,6 +54,11 @@ class Session:
             raise _without_labels("target", data[1], "to train on, which this method does")
         if not data[2].has_labels:
             raise _without_labels("target", data[2], "to score against")
+        if recipe.method.reads.source:
+            require_labelled(data[0], "to train on")
+        if recipe.method.reads.target_labels:
+            require_labelled(data[1], "to train on")
+        require_labelled(data[2], "to score against", recipe.evaluation.images)
         return data
 
     def build(self) -> tuple[Trainer, DomainData]:

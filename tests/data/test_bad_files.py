@@ -111,5 +111,5 @@ def test_full_disk_while_rendering(tmp_path, monkeypatch):
 def test_wrong_sizes_and_label_spaces():
     with pytest.raises(UserError, match="size is"):
         GTA5(size=(0, 10))
-    with pytest.raises(UserError, match="camvid11 only"):
-        Carla(labels="cityscapes19")
+    with pytest.raises(UserError, match="Did you mean 'cityscapes19'"):
+        Carla(labels="cityscape19")

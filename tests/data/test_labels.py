@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from da_toolkit.data.labels import CITYSCAPES19, SYNTHIA16, label_space
+from da_toolkit.data.encodings import CAMVID_IDS, CARLA_IDS, CITYSCAPES_IDS, lookup_table
+from da_toolkit.data.labels import CAMVID11, CITYSCAPES7, CITYSCAPES19, STREETS11, SYNTHIA16, label_space
 from da_toolkit.errors import UserError
 
 
@@ -28,3 +29,55 @@ def test_unknown_names_list_the_nearest():
         label_space("cityscape19")
     with pytest.raises(UserError, match="Did you mean 'road'"):
         CITYSCAPES19.index("roads")
+
+
+def test_the_categories_are_the_official_ones():
+    official = pytest.importorskip("cityscapesscripts.helpers.labels").labels
+    table, _ = lookup_table(CITYSCAPES_IDS, CITYSCAPES7)
+    for label in official:
+        if label.id >= 0:
+            expected = 255 if label.ignoreInEval else CITYSCAPES7.index(label.category)
+            assert table[label.id] == expected, label.name
+
+
+def test_streets11_on_either_side():
+    given = {  # shared/data/carla2cityscapes/README.md: class -> CARLA ids, Cityscapes train ids
+        "road": ([6, 7], [0]),
+        "sidewalk": ([8], [1]),
+        "building": ([1], [2]),
+        "wall": ([11], [3]),
+        "fence": ([2], [4]),
+        "pole": ([5], [5]),
+        "sign": ([12], [7]),
+        "vegetation": ([9], [8, 9]),
+        "sky": ([], [10]),
+        "person": ([4], [11, 12]),
+        "vehicle": ([10], [13, 14, 15, 16]),
+    }
+    carla, _ = lookup_table(CARLA_IDS, STREETS11)
+    cityscapes = STREETS11.table_from(CITYSCAPES19)
+    assert tuple(given) == STREETS11.classes
+    for number, (raw, train) in enumerate(given.values()):
+        assert np.flatnonzero(carla == number).tolist() == raw
+        assert np.flatnonzero(cityscapes == number).tolist() == train
+
+
+def test_camvids_names_are_known_to_the_cityscapes_spaces_and_the_other_way_round():
+    table, _ = lookup_table(CAMVID_IDS, CITYSCAPES19)
+    assert [CITYSCAPES19.classes[number] for number in table[:11]] == [
+        *(
+            "sky",
+            "building",
+            "pole",
+            "road",
+            "sidewalk",
+            "vegetation",
+            "traffic sign",
+            "fence",
+            "car",
+            "person",
+            "rider",
+        ),
+    ]
+    assert CAMVID11.reached(CITYSCAPES19.classes) == CAMVID11.classes
+    assert CAMVID11.place("terrain") is None

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from da_toolkit.check import check_split
 from da_toolkit.data import GTA5, CamVid, Carla, Cityscapes, Folder, Synthia
-from da_toolkit.data.check import check_split
 from da_toolkit.data.listing import LABEL_ENDINGS, SUFFIXES, images_in, own_names, paired
 from da_toolkit.errors import UserError
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from da_toolkit.data.labels import CAMVID11, CITYSCAPES19, SYNTHIA16, LabelSpace
+from da_toolkit.data.labels import CAMVID11, CITYSCAPES7, CITYSCAPES19, STREETS11, SYNTHIA16, LabelSpace
 from da_toolkit.errors import UserError
-from da_toolkit.evaluation.metrics import iou
+from da_toolkit.evaluation.metrics import iou, merged
 from da_toolkit.evaluation.protocols import PROTOCOLS, protocol, protocols_for, score
 
 
@@ -23,6 +23,10 @@ def test_the_named_protocols_score_the_published_numbers_of_classes() -> None:
         "synthia13": 13,
         "camvid10": 10,
         "camvid11": 11,
+        "streets11": 11,
+        "streets8": 8,
+        "streets7": 7,
+        "cityscapes7": 7,
     }
     assert set(SYNTHIA16.classes) - set(PROTOCOLS["synthia13"].scored) == {"wall", "fence", "pole"}
     assert set(CAMVID11.classes) - set(PROTOCOLS["camvid10"].scored) == {"bicyclist"}
@@ -66,3 +70,43 @@ def test_unknown_names_and_wrong_matrices_are_refused() -> None:
         protocol("sythia13")
     with pytest.raises(ValueError, match=r"synthia13 reads a 16-class matrix, got \(19, 19\)"):
         score(random_matrix(19), PROTOCOLS["synthia13"])
+
+
+def test_the_streets_protocols_leave_out_or_merge() -> None:
+    assert [p.name for p in protocols_for(STREETS11)] == ["streets11", "streets8", "streets7"]
+    assert set(STREETS11.classes) - set(PROTOCOLS["streets8"].scored) == {"wall", "sign", "fence"}
+    assert PROTOCOLS["streets7"].scored == CITYSCAPES7.classes
+
+
+def test_categories_are_scored_as_if_labels_and_predictions_had_been_categories() -> None:
+    random = np.random.default_rng(3)
+    label, prediction = random.integers(0, 11, (2, 5000))
+    fine = np.zeros((11, 11), np.int64)
+    np.add.at(fine, (label, prediction), 1)
+    category = np.array([CITYSCAPES7.place(name) for name in STREETS11.classes])
+    coarse = np.zeros((7, 7), np.int64)
+    np.add.at(coarse, (category[label], category[prediction]), 1)
+    scores = score(torch.from_numpy(fine), PROTOCOLS["streets7"])
+    expected = score(torch.from_numpy(coarse), PROTOCOLS["cityscapes7"])
+    assert scores.per_class == expected.per_class and scores.miou == expected.miou
+    assert (
+        scores.pixel_accuracy
+        == expected.pixel_accuracy
+        > score(torch.from_numpy(fine), PROTOCOLS["streets11"]).pixel_accuracy
+    )
+
+
+def test_merging_keeps_leading_dimensions_and_refuses_half_groupings() -> None:
+    counts = torch.arange(2 * 9).reshape(2, 3, 3)
+    assert merged(counts, [[2, 0], [1]]).tolist() == [
+        [[0 + 2 + 6 + 8, 1 + 7], [3 + 5, 4]],
+        [[9 + 11 + 15 + 17, 26], [26, 13]],
+    ]
+    for groups in ([[0, 1]], [[0, 1], [1, 2]], [[0, 1, 2, 3]]):
+        with pytest.raises(ValueError, match="each of 3 classes once"):
+            merged(counts, groups)
+
+
+def test_an_own_space_with_a_built_in_ones_classes_is_scored_by_its_protocols() -> None:
+    own = LabelSpace("mine", STREETS11.classes)
+    assert [p.name for p in protocols_for(own)] == ["streets11", "streets8", "streets7"]

@@ -10,6 +10,7 @@ import torch
 
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.metrics import iou
+from da_toolkit.evaluation.protocols import PROTOCOLS, score
 from da_toolkit.report import paired
 from da_toolkit.report.bootstrap import draw_images, resampled_miou
 from da_toolkit.report.paired import paired_differences, scored_ids
@@ -123,6 +124,26 @@ def test_a_single_image_is_not_resampled(make_run) -> None:
         {},
         ["ours has no interval: fewer than two validation images cannot be resampled."],
     )
+
+
+def test_intervals_of_categories_are_those_of_merged_counts(make_run) -> None:
+    random = np.random.default_rng(5)
+    groups, plain = {}, {}
+    for name in ("base", "ours"):
+        fine = random.integers(0, 9, (6, 11, 11))
+        into = np.array([0, 0, 1, 1, 1, 2, 2, 3, 4, 5, 6])
+        coarse = np.zeros((6, 7, 7), np.int64)
+        for row in range(11):
+            for column in range(11):
+                coarse[:, into[row], into[column]] += fine[:, row, column]
+        scores = score(torch.from_numpy(coarse.sum(0)), PROTOCOLS["cityscapes7"]).to_json()
+        for chosen, counts, protocol in ((groups, fine, "streets7"), (plain, coarse, "cityscapes7")):
+            run = make_run(f"{name}_{protocol}", counts=counts)
+            run.result["scores"] = {protocol: scores}
+            chosen[name] = [run]
+    merged, reasons = paired_differences(groups, "base", "streets7")
+    assert reasons == [] and merged == paired_differences(plain, "base", "cityscapes7")[0]
+    assert merged["ours"].low < merged["ours"].high
 
 
 def test_damaged_counts_name_their_file(make_run, random_counts) -> None:

@@ -1,0 +1,57 @@
+"""A page to look at: one random image of each split, and its labels over it. A look finds what counts miss."""
+
+from pathlib import Path
+
+import numpy as np
+
+from da_toolkit.check.report import Report
+from da_toolkit.data.domain import DomainData
+from da_toolkit.data.figures import prediction_grid, save_png
+from da_toolkit.errors import UserError
+
+_COVER = 0.55  # how much of the label's colour is laid over the image
+
+
+def save_look(file: Path, splits: dict[str, tuple[DomainData, bool]], report: Report) -> None:
+    """Write the page and add what it shows to the report.
+
+    Args:
+        splits: role -> the data, and whether its labels may be opened; without labels the image stands alone.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    random = np.random.default_rng()
+    images: list[np.ndarray] = []
+    columns: dict[str, list[np.ndarray]] = {"label over image": [], "label": []}
+    shown = []
+    for role, (data, opens) in splits.items():
+        index = int(random.integers(len(data)))
+        try:
+            image = data.image(index)
+            label = data.label(index) if opens else None
+        except UserError as error:  # told already, with all others like it
+            report.add("fact", "picture", f"{role} is not in the picture: {error}")
+            continue
+        color = image if label is None else data.label_space.colorize(label)
+        images.append(image)
+        columns["label over image"].append(_laid_over(image, color))
+        columns["label"].append(np.full_like(image, 255) if label is None else color)
+        shown.append(f"{role} {data.key(index)}{'' if opens else ' (labels not opened)'}")
+    if not images:
+        return
+    space = next(iter(splits.values()))[0].label_space
+    try:
+        save_png(file, prediction_grid(images, columns, space))
+    except OSError as error:
+        raise UserError(
+            f"--picture: {file} cannot be written ({error.strerror or error}). Name another file."
+        ) from error
+    report.add("fact", "picture", f"{file} shows {'; '.join(shown)}")
+
+
+def _laid_over(image: np.ndarray, color: np.ndarray) -> np.ndarray:
+    if image.shape != color.shape:
+        return image
+    mixed = (1 - _COVER) * image + _COVER * color
+    return np.where((color == 0).all(-1, keepdims=True), image // 2, mixed).round().astype(np.uint8)
