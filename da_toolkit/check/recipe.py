@@ -44,8 +44,8 @@ def check_recipe(recipe: Recipe, data_root: Path | None, picture: Path | None = 
         looks[role] = look_at(data, opens)
         reports.append(report_of(data, looks[role], domain))
         if reads_labels and not data.has_labels:
-            scored = " to be scored" * (split == "val")
-            reports[-1].add("problem", "no_labels", f"no labels, and a run needs them{scored}")
+            needs = "no labels, and a run needs them" + " to be scored" * (split == "val")
+            reports[-1].add("problem", "no_labels", f"{needs}; {data.unlabelled}" if data.unlabelled else needs)
     together = Report("source and target together")
     if {"source train", "target train"} <= looks.keys():
         judge_domains(looks["source train"], looks["target train"], together)

@@ -26,6 +26,8 @@ class Report:
     name: str
     images: int = 0
     labelled: bool = False
+    unlabelled: str = ""
+    """Which images have no label, and what is there instead; nothing if all have one."""
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     """(height, width) -> images."""
     pixels: dict[str, int] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class Report:
             "name": self.name,
             "images": self.images,
             "labelled": self.labelled,
+            "unlabelled": self.unlabelled,
             "sizes": [{"width": w, "height": h, "images": count} for (h, w), count in self.sizes.most_common()],
             "pixels": self.pixels,
             "findings": [vars(finding) for finding in self.findings],

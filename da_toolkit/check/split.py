@@ -18,7 +18,7 @@ def check_split(data: DomainData, with_labels: bool = True) -> Report:
 
 def report_of(data: DomainData, look: SplitLook, domain: Domain | None = None) -> Report:
     """What one look at a split says; `domain`, its settings, lets shapes and ignored shares be judged too."""
-    report = Report(f"{data.name} {data.split}", len(data), data.has_labels)
+    report = Report(f"{data.name} {data.split}", len(data), data.has_labels, data.unlabelled)
     for image in look.images:
         if image.size is not None:
             report.sizes[image.size] += 1

@@ -1,7 +1,6 @@
 """What `prepare check` says of right data and of wrong data, question by question."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -292,8 +291,7 @@ def test_target_training_labels_stay_closed_unless_the_method_reads_them(tmp_pat
 
 def test_the_command_judges_in_text_in_json_and_in_a_picture(tmp_path, monkeypatch, capsys):
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["prepare", "check", *words])
-        return prepare.main()
+        return prepare.main(["check", *words], "prepare")
 
     for place, split in (("carla", "train"), ("camvid", "train"), ("camvid", "val")):
         camvid(tmp_path / place, [np.full((90, 120), 3)] * 2, split)

@@ -1,13 +1,12 @@
 """Classes of source and target meet by name, whatever file or order they come from."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from da_toolkit import run
+from da_toolkit.commands import run, training
 from da_toolkit.data import GTA5, CamVid, Carla, Cityscapes, Folder, Synthia
 from da_toolkit.data.labels import CAMVID11, CITYSCAPES19, SYNTHIA16, LabelSpace
 from da_toolkit.data.meeting import meet
@@ -161,10 +160,9 @@ def test_settings_go_through_json_and_the_command_line(tmp_path, tiny_recipe, mo
         "recipe = Recipe(GTA5(labels=own), Cityscapes(labels=own), DeepLabV2(), SourceOnly())\n"
     )
     seen = []
-    monkeypatch.setattr(run, "check", lambda session: seen.append(session.recipe))
+    monkeypatch.setattr(training, "check", lambda session: seen.append(session.recipe))
     for words in ([], ["--source.labels", "streets11", "--target.labels", "streets11"], ["--source.root", "x"]):
-        monkeypatch.setattr(sys, "argv", ["run", str(file), *words, "--check"])
-        run.main()
+        run.main([str(file), *words, "--check"], "run")
     assert [recipe.source.label_space.name for recipe in seen] == ["own", "streets11", "own"]
     assert [recipe.target.label_space.name for recipe in seen] == ["own", "streets11", "own"]
 
