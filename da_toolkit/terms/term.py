@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from da_toolkit.terms.step import Step
 if TYPE_CHECKING:
     from da_toolkit.data.superpixels import Superpixels
     from da_toolkit.models.settings import ModelSettings
+
+DomainName = Literal["source", "target"]
 
 
 class Term(nn.Module):
@@ -48,6 +50,10 @@ class Term(nn.Module):
 
     def follow(self, network: nn.Module) -> None:
         """Once after each optimiser step: let a teacher follow the segmentation network."""
+
+    def remembers(self) -> set[DomainName]:
+        """The domains of whose single images it now keeps knowledge by index, for which other images would be taken."""
+        return set()
 
     def prepare_evaluation(self, stage: StageContext) -> None:
         """Bring the network into the state in which it is scored and saved, such as its batch statistics."""

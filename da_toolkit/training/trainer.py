@@ -14,7 +14,7 @@ from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.stages import StageContext
 from da_toolkit.terms.step import Step, View
-from da_toolkit.terms.term import BuildContext, Term
+from da_toolkit.terms.term import BuildContext, DomainName, Term
 from da_toolkit.training.guard import NotFinite, all_finite
 from da_toolkit.training.images import Images
 from da_toolkit.training.losses import merged, summed
@@ -247,6 +247,16 @@ class Trainer:
         """What terms show of the current stage's frozen knowledge: name -> uint8 RGB [H,W,3]."""
         context = self.context()
         return merged(self.terms, [term.figures(context) for term in self.terms])
+
+    def remembers(self) -> dict[DomainName, list[str]]:
+        """By domain, who now keeps knowledge of single images by their index."""
+        found: dict[DomainName, list[str]] = {}
+        for term in self.terms:
+            for domain in term.remembers():
+                found.setdefault(domain, []).append(type(term).__name__)
+        if self.images.known_regions is not None:
+            found.setdefault("target", []).append("the list of superpixels")
+        return found
 
     def prepare_evaluation(self) -> None:
         """Let every term bring the network into the state in which it is scored."""

@@ -1,0 +1,86 @@
+"""Whether a run's images are those that it was begun with; they are listed in the `data.json` of its folder."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from da_toolkit.data.identity import Identity, differences
+from da_toolkit.errors import UserError
+from da_toolkit.files import write_whole
+
+_FILE = "data.json"
+
+
+def settle_data(
+    folder: Path, now: Identity, state: dict[str, Any] | None, remembers: Mapping[Any, Sequence[str]], accept: bool
+) -> str:
+    """Write `data.json` and give the data's digest, once it is clear that the run may go on with them.
+
+    Args:
+        folder: the run's.
+        now: the images as they are.
+        state: the checkpoint that the run goes on from; none for a run that begins.
+        remembers: by domain, who keeps knowledge of single images by their index; the checkpoint is loaded already.
+        accept: whether changed data are used, where no such knowledge is of them.
+
+    Raises:
+        UserError: they have changed, and that is not accepted or cannot be.
+    """
+    if state is not None:
+        kept, begun = read_data(folder), state.get("data")
+        # An accepted change stands in the file at once, and in a checkpoint only when the next one is written.
+        known = {begun, kept.digest if kept is not None else None} - {None}
+        if not known:
+            told = f"does not list the images that it was begun with ({_FILE}): whether they have changed is not known"
+            print(f"warning: {folder} {told}.", file=sys.stderr)
+        elif now.digest not in known:
+            _refuse_or_tell(folder, differences(kept, now) if kept is not None else {}, remembers, accept)
+    write_whole(folder / _FILE, (json.dumps(now.to_json()) + "\n").encode())
+    return now.digest
+
+
+def tell_of_other_data(run: Path, now: Identity) -> None:
+    """Warn a repetition of `run` that its images are not those of `run`."""
+    kept = read_data(run)
+    if kept is None:
+        print(f"warning: {run} does not list its images ({_FILE}): whether these are the same is not known.", file=sys.stderr)
+    elif changed := differences(kept, now):
+        print(
+            f"warning: the images are not those of {run}, so its bits cannot repeat: {_told(changed)}.", file=sys.stderr
+        )
+
+
+def read_data(folder: Path) -> Identity | None:
+    """The images that a run was begun with; none where an older version has not kept them, or the file is damaged."""
+    try:
+        return Identity.from_json(json.loads((folder / _FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _refuse_or_tell(
+    folder: Path, changed: dict[str, str], remembers: Mapping[Any, Sequence[str]], accept: bool
+) -> None:
+    told = _told(changed) if changed else f"in what cannot be told, for its {_FILE} is gone or damaged"
+    what = f"The images are not those that {folder} was begun with: {told}."
+    whole = "Restore them (is --data-root the same?), or start anew with --overwrite"
+    frozen = {domain: names for domain, names in remembers.items() if domain in changed or not changed}
+    if frozen:
+        who = "; ".join(f"of {domain} images, {', '.join(names)}" for domain, names in frozen.items())
+        raise UserError(
+            f"{what} The run keeps knowledge of single images by their number, which would be taken for that of "
+            f"others ({who}), so --accept-changed-data does not help here. {whole}."
+        )
+    if not accept:
+        raise UserError(f"{what} {whole}, or go on with those that are there now by --accept-changed-data.")
+    print(
+        f"warning: {what} The run goes on with those that are there now (--accept-changed-data): its result is of both, "
+        "and no other run will repeat it.",
+        file=sys.stderr,
+    )
+
+
+def _told(changed: dict[str, str]) -> str:
+    return ". ".join(f"{part}: {how}" for part, how in changed.items())
