@@ -43,7 +43,7 @@ class RunLog:
         self.file = MetricsFile(plan.folder / "metrics.jsonl")
         self.progress: TrainingProgress = make_progress(plan.recipe.schedule.steps) if main else TrainingProgress()
         if main:
-            trainer.images.warn = self.progress.note
+            trainer.images.faults.warn = self.progress.note
         self.started = time.perf_counter()
         self.scoring = Scoring(trainer, val, plan.folder, plan.runtime.best, main)
         self.health = Health(plan.recipe.schedule.steps)

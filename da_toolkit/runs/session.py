@@ -10,7 +10,7 @@ import torch
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.files import FileDomainData
-from da_toolkit.data.identity import identity_of
+from da_toolkit.data.identity import Identity, identity_of
 from da_toolkit.data.loader import explained
 from da_toolkit.errors import UserError
 from da_toolkit.recipe.as_json import flatten
@@ -127,18 +127,22 @@ class Session:
             tracker.finish(status)
 
     def _settle_data(self, trainer: Trainer, val: DomainData, state: dict[str, Any] | None) -> str:
-        """The digest of the images, of those labels that are read. Raises `UserError` if they must not be others."""
+        """The digest of the images. Raises `UserError` if they must not be others."""
+        now = self.identity(trainer, val)
+        if self.repeats is not None:
+            tell_of_other_data(self.repeats, now)
+        return settle_data(self.folder, now, state, trainer.remembers(), self.runtime.accept_changed_data)
+
+    def identity(self, trainer: Trainer, val: DomainData) -> Identity:
+        """What the run's images are now, and of their labels those that are read."""
         reads, images = self.recipe.method.reads, trainer.images
-        now = identity_of(
+        return identity_of(
             {
                 "source": (images.source, reads.source),
                 "target": (images.target, reads.target_labels),
                 "val": (val, True),
             }
         )
-        if self.repeats is not None:
-            tell_of_other_data(self.repeats, now)
-        return settle_data(self.folder, now, state, trainer.remembers(), self.runtime.accept_changed_data)
 
     def keep_environment(self, step: int, device: torch.device, data: str) -> None:
         """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit.

@@ -155,6 +155,7 @@ class Trainer:
                 view = View(self.network, batch)
                 for see, _ in context.watchers:
                     see(view)
+        self.images.faults.settle()
         for _, done in context.watchers:
             done()
 
@@ -221,12 +222,16 @@ class Trainer:
             logged[name] = logged.get(name, torch.zeros_like(loss)) + loss.detach() / parts
 
     def _check(self, module: nn.Module, losses: dict[str, Tensor], steps: list[Step], kept: list[Tensor]) -> None:
-        """Raises `NotFinite`, with buffers as they were `kept`, if a loss or a gradient of the module is not finite.
+        """Raises `NotFinite`, with buffers as they were `kept`, if a loss or a gradient of the module is not finite;
+        and `UserError` if too many images, which ranks tell each other of here, cannot be used.
 
         Scaled gradients of "16-mixed" may overflow; its scaler leaves such steps out by itself.
         """
         scaled = self.fabric.strategy.precision.precision == "16-mixed"
-        if all_finite(losses.values(), module, gradients=not scaled):
+        finite, faults = all_finite(losses.values(), module, not scaled, self.images.faults.pending)
+        if faults:
+            self.images.faults.settle()
+        if finite:
             return
         for buffer, before in zip(self._buffers(), kept, strict=False):
             buffer.copy_(before)
