@@ -160,16 +160,16 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
             "from the summed confusion matrices."
         )
     ways = choosers([run.evaluations for run in scored], protocol)
-    if not any(way.runs for way in ways):
-        notes.append(
-            "Choosing without target labels is left out: no run was scored on its way (--evaluation.every), so there is "
-            "nothing to choose from."
-        )
-    else:
+    if any(way.runs for way in ways):
         notes.append(
             "Choosing: of runs with at least two evaluations, the step at which a validator is highest (the earlier of "
             f'equals). "{ORACLE_CHOICE}" takes the highest mIoU, which nobody can do without labels. Rank correlation '
             "is Spearman's, between a validator and mIoU."
+        )
+    elif len(ways) > 2:
+        notes.append(
+            "How to choose a step without target labels is not shown: no run was scored on its way "
+            "(--evaluation.every), so there is nothing to choose from."
         )
     return Comparison(
         protocol,
