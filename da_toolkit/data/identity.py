@@ -87,7 +87,7 @@ def _few(keys: Sequence[Any]) -> str:
 
 
 def _entry(values: Any) -> Entry:
-    key, *sizes = values
+    key, *sizes = values if isinstance(values, list) else (None,)
     if not isinstance(key, str) or not all(size is None or type(size) is int for size in sizes):
         raise ValueError(f"{values!r} is no key with sizes in bytes")
     return key, *sizes

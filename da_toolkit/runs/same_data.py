@@ -74,7 +74,7 @@ def tell_of_other_data(run: Path, now: Identity) -> None:
         print(f"warning: {run} does not list its images ({_FILE}): whether these are the same is not known.", file=sys.stderr)
     elif changed := differences(kept, now):
         print(
-            f"warning: the images are not those of {run}, so its bits cannot repeat: {_told(changed)}.", file=sys.stderr
+            f"warning: the images are not those of {run}, so its bits need not repeat: {_told(changed)}.", file=sys.stderr
         )
 
 
