@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from da_toolkit.commands import prepare
 from da_toolkit.commands.training import rerun
 from da_toolkit.data import Folder
 from da_toolkit.errors import UserError
@@ -227,3 +230,45 @@ def test_a_repetition_is_told_of_other_images(begun, capsys):
     (folder / "data.json").unlink()
     rerun(folder, ["--overwrite"], "run")
     assert f"warning: {folder} does not list its images (data.json)" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_not_shown_on_other_images(begun):
+    folder = begun("rpt")
+    session("rpt").run()
+    CHANGES["removed"][0]()
+    with pytest.raises(UserError, match=r"1 removed \(scene_0\)\. .*RPTTerm, the list of superpixels of target images"):
+        prepare.main(["show", str(folder)], "prepare")
+
+
+OWN = """
+from da_toolkit.data import Folder
+from da_toolkit.evaluation.inference import Evaluation
+from da_toolkit.methods import SourceOnly
+from da_toolkit.models.deeplab import LightDeepLabV3Plus
+from da_toolkit.recipe import AdamW, Recipe, Schedule, Stage
+
+recipe = Recipe(
+    source=Folder(root="src", size=(64, 96)),
+    target=Folder(root="tgt", size=(64, 96)),
+    model=LightDeepLabV3Plus("test_resnet", weights="none", width=8),
+    method=SourceOnly(),
+    schedule=Schedule((Stage("warm-up", 1), Stage("round", 2, round=1))),
+    optimizer=AdamW(lr=1e-3),
+    evaluation=Evaluation(validators=0),
+)
+"""
+
+
+def test_two_ranks_are_refused_with_one_telling_and_go_on_if_accepted(begun):
+    begun("plain")
+    Path("own.py").write_text(OWN)
+    CHANGES["replaced"][0]()
+    command = [sys.executable, "-m", "da_toolkit.run", "own.py", "--devices", "2", "--workers", "0"]
+    command += ["--tracking", "none"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    said = run.stdout + run.stderr
+    assert run.returncode == 2 and "Traceback" not in said, said
+    assert said.count("error:") == said.count("error: The images are not those that runs/own/0 was begun with") == 1
+    run = subprocess.run([*command, "--accept-changed-data"], capture_output=True, text=True, timeout=240)
+    said = run.stdout + run.stderr
+    assert run.returncode == 0 and said.count("warning: The images are not those") == 1, said
