@@ -73,6 +73,56 @@ def test_what_is_raised_below_a_line_of_a_recipe_keeps_its_traceback_and_names_t
     assert caught.value.__notes__ == [f"It was raised below a line of a recipe: {file}, line 8."]
 
 
+MISCALLED = """
+from da_toolkit.terms.term import Term
+
+class Short(Term):
+    def losses(self):
+        return {}
+
+    def follow(self, network, speed):
+        pass
+
+    def update(self, step):
+        return helper(step)
+
+def helper(one):
+    return one
+
+def alone():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            lambda own: own.Short().losses(1),
+            "line 5: Short.losses() takes 1 positional argument but 2 were given; it is called as losses(self, step).",
+        ),
+        (
+            lambda own: own.Short().follow(1),
+            "line 8: Short.follow() missing 1 required positional argument: 'speed'; it "
+            "is called as follow(self, network).",
+        ),
+        (lambda own: own.alone(speed=1), "line 17: alone() got an unexpected keyword argument 'speed'."),
+    ],
+)
+def test_a_function_of_a_recipe_file_that_is_called_with_more_than_it_takes_is_told(own_code, capsys, call, told):
+    file, module = own_code(MISCALLED)
+    with pytest.raises(SystemExit) as ended:
+        exits_cleanly(lambda: call(module))
+    assert ended.value.code == 2 and capsys.readouterr().err == f"error: Recipe {file}, {told} Mend it there.\n"
+
+
+def test_a_wrong_call_of_anybody_elses_function_keeps_its_traceback(own_code):
+    _, module = own_code(MISCALLED)
+    assert module.Short().update(3) == 3
+    with pytest.raises(TypeError, match="unknown_name"):
+        exits_cleanly(lambda: unknown_name(1))
+
+
 def test_a_broken_pipe_of_a_recipes_own_is_no_mistake_in_it(own):
     with pytest.raises(BrokenPipeError):
         exits_cleanly(own[1].to_nobody)

@@ -25,6 +25,7 @@ from da_toolkit.regularizers.rpt.figures import with_borders
 from da_toolkit.report.runs import read_run
 from da_toolkit.runs.folder import load_recipe_of
 from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.same_data import changes
 from da_toolkit.runs.session import Session
 from da_toolkit.training.state import load_state
 
@@ -176,8 +177,10 @@ def _run_figures(run: Path, data_root: Path | None) -> dict[str, np.ndarray]:
     result, recipe = read_run(run).result, load_recipe_of(run)
     runtime = Runtime(result["seed"], data_root, runs=run.parent.parent, workers=0)
     session = Session(run.parent.name, recipe, runtime)
-    trainer, _ = session.build()
-    load_state(trainer, session.checkpoints.load(trainer.fabric.device))
+    trainer, val = session.build()
+    state = session.checkpoints.load(trainer.fabric.device)
+    load_state(trainer, state)
+    changes(run, session.identity(trainer, val), state, trainer.remembers())
     return trainer.figures()
 
 

@@ -64,7 +64,7 @@ def rerun(run: Path, words: list[str], prog: str) -> None:
     recipe, runtime = load_recipe_of(run), load_runtime(run)
     runtime = dataclasses.replace(runtime, runs=runtime.runs / "reruns", resume=False, overwrite=False)
     command = tyro.cli(Command, default=Command(recipe, runtime), args=words, prog=f"{prog} --rerun {run}")
-    session = Session(run.parent.name, command.recipe, command.runtime)
+    session = Session(run.parent.name, command.recipe, command.runtime, repeats=run)
     if session.folder.resolve() == run.resolve():
         raise UserError(f"--rerun: {run} would be written over by its own repetition. Pass another --runs.")
     show(session, session.run())

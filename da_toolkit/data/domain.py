@@ -33,6 +33,10 @@ class DomainData(ABC):
     def key(self, index: int) -> str:
         """A name for the image that is unique in the split, such as its file's stem."""
 
+    def files(self, index: int, labels: bool) -> tuple[Path, ...]:
+        """The files that the image, and with `labels` its label, are read from; none if they have no own ones."""
+        return ()
+
     @abstractmethod
     def image(self, index: int) -> np.ndarray:
         """uint8 RGB [H,W,3] at the domain's own resolution. Raises `UserError` naming an unreadable file."""

@@ -66,6 +66,10 @@ class FileDomainData(DomainData):
     def key(self, index: int) -> str:
         return self.pairs[index].key
 
+    def files(self, index: int, labels: bool) -> tuple[Path, ...]:
+        pair = self.pairs[index]
+        return (pair.image, pair.label) if labels and pair.label is not None else (pair.image,)
+
     def image(self, index: int) -> np.ndarray:
         return read_image(self.pairs[index].image)
 

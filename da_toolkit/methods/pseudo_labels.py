@@ -18,7 +18,7 @@ from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.cross_entropy import mean_where, segmentation_loss
 from da_toolkit.terms.stages import StageContext
 from da_toolkit.terms.step import Step, View
-from da_toolkit.terms.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.terms.term import BuildContext, DomainName, Reads, Regularizer, Term
 
 
 @REGULARIZERS.register("pseudo_labels", family="self-training", paper="Zou et al., ECCV 2018 (arXiv 1810.07911)")
@@ -106,6 +106,9 @@ class PseudoLabelTerm(Term):
         if settings.entropy:
             losses["pseudo_entropy"] = settings.entropy * mean_where(entropy_map(log_p), label == IGNORE)
         return losses
+
+    def remembers(self) -> set[DomainName]:
+        return {"target"} if self.thresholds is not None and len(self.thresholds) > 1 else set()
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"thresholds": self.thresholds, "share": self.share}

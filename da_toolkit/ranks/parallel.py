@@ -82,12 +82,20 @@ def sum_over_ranks(*tensors: Tensor) -> None:
             torch.distributed.all_reduce(tensor)
 
 
+def gathered(own: T) -> list[T]:
+    """What each rank has, by rank, on every rank. It is pickled: keep it small."""
+    if not several():
+        return [own]
+    ranks: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(ranks, own)
+    return ranks
+
+
 def gathered_in_turn(own: list[T]) -> list[T]:
     """What was dealt to the ranks in turn, in its first order, on every rank. Items are pickled: keep them small."""
     if not several():
         return own
-    ranks: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(ranks, own)
+    ranks = gathered(own)
     return [ranks[turn % len(ranks)][turn // len(ranks)] for turn in range(sum(map(len, ranks)))]
 
 

@@ -5,8 +5,8 @@ import importlib.util
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from da_toolkit import own_code
 from da_toolkit.catalogue import recipe_files
@@ -43,7 +43,7 @@ def load_recipe(path: Path) -> Recipe:
     except Exception as error:  # a recipe is the user's code: anything it raises is theirs to see, in one line
         where = own_code.line_of(error) or path
         what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
-        what = _wrong_type(error) or _unknown_setting(error, vars(module)) or what
+        what = _wrong_type(error) or _unknown_setting(error) or what
         raise UserError(f"Recipe {where}: {what}") from error
     if not hasattr(module, "recipe"):
         raise UserError(f"Recipe {path} must define `recipe = Recipe(...)`, and defines no `recipe`.")
@@ -67,11 +67,23 @@ def _wrong_type(error: Exception) -> str:
     return ""
 
 
-def _unknown_setting(error: Exception, names: dict[str, Any]) -> str:
-    """The nearest settings of a class among `names` that was given one it does not have, if that is the error."""
-    found = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'.*", str(error))
-    kind = names.get(found[1]) if found else None
-    if found is None or not dataclasses.is_dataclass(kind):
+def _unknown_setting(error: Exception) -> str:
+    """The nearest settings of the class that was given one it does not have, if that is the error."""
+    found = re.match(r"(.+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if found is None:
         return ""
-    settable = (entry.name for entry in dataclasses.fields(kind) if entry.init)
-    return str(unknown_name(f"setting of {found[1]}", found[2], settable))
+    # By the name that Python tells: a recipe may know the class by another, within a module, or not at all.
+    named = (kind for kind in _subclasses(object) if kind.__qualname__ == found[1] and dataclasses.is_dataclass(kind))
+    known = [(kind, [entry.name for entry in dataclasses.fields(kind) if entry.init]) for kind in named]
+    for kind, settings in reversed(known):  # the newest first, should several have that name
+        if found[2] not in settings:
+            return str(unknown_name(f"setting of {kind.__name__}", found[2], settings))
+    return ""
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    """All classes below one that this process knows."""
+    below: type
+    for below in type.__subclasses__(kind):
+        yield below
+        yield from _subclasses(below)

@@ -61,7 +61,7 @@ class Comparison:
         return class_grid(self.rows, f"{self.protocol}: IoU per class, percent")
 
     def choosing(self) -> Grid | None:
-        """Ways of choosing a step, averaged over runs; none if no run can be chosen from nor any validator judged."""
+        """Ways of choosing a step, averaged over runs; none if no run can be chosen from."""
         return choosing_grid(self.choosers, f"{self.protocol}: choosing without target labels")
 
     def choices(self) -> Grid | None:
@@ -80,8 +80,8 @@ class Comparison:
 
 
 def choosing_grid(ways: Sequence[Chooser], title: str) -> Grid | None:
-    """One line a way of choosing; none if no run can be chosen from nor any validator judged."""
-    if not any(way.runs or way.correlation_final is not None for way in ways):
+    """One line a way of choosing; none if no run can be chosen from: nearly all of it would be unknown."""
+    if not any(way.runs for way in ways):
         return None
     heads = ("chosen by", "runs", "mIoU", "above last", "rank corr., final (n)", "rank corr., all (n)")
     lines = [
@@ -160,11 +160,16 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
             "from the summed confusion matrices."
         )
     ways = choosers([run.evaluations for run in scored], protocol)
-    if len(ways) > 2 or any(way.runs for way in ways):
+    if any(way.runs for way in ways):
         notes.append(
             "Choosing: of runs with at least two evaluations, the step at which a validator is highest (the earlier of "
             f'equals). "{ORACLE_CHOICE}" takes the highest mIoU, which nobody can do without labels. Rank correlation '
             "is Spearman's, between a validator and mIoU."
+        )
+    elif len(ways) > 2:
+        notes.append(
+            "How to choose a step without target labels is not shown: no run was scored on its way "
+            "(--evaluation.every), so there is nothing to choose from."
         )
     return Comparison(
         protocol,

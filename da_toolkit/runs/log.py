@@ -22,17 +22,28 @@ from da_toolkit.training.trainer import Trainer
 
 
 class RunLog:
-    """Reports and checkpoints while a run trains."""
+    """Reports and checkpoints while a run trains.
+
+    Args:
+        data: the digest of the run's images, which stands in its checkpoints.
+    """
 
     def __init__(
-        self, plan: RunPlan, trainer: Trainer, val: DomainData, tracker: Tracker, main: bool, stop: StopRequest
+        self,
+        plan: RunPlan,
+        trainer: Trainer,
+        val: DomainData,
+        tracker: Tracker,
+        main: bool,
+        stop: StopRequest,
+        data: str,
     ) -> None:
         self.plan, self.trainer, self.tracker, self.main = plan, trainer, tracker, main
-        self.stop = stop
+        self.stop, self.data = stop, data
         self.file = MetricsFile(plan.folder / "metrics.jsonl")
         self.progress: TrainingProgress = make_progress(plan.recipe.schedule.steps) if main else TrainingProgress()
         if main:
-            trainer.images.warn = self.progress.note
+            trainer.images.faults.warn = self.progress.note
         self.started = time.perf_counter()
         self.scoring = Scoring(trainer, val, plan.folder, plan.runtime.best, main)
         self.health = Health(plan.recipe.schedule.steps)
@@ -45,6 +56,10 @@ class RunLog:
             "health": self.health.state(),
             "metrics_bytes": self.file.size(),
         }
+
+    def _whole_state(self) -> dict[str, Any]:
+        """Of a checkpoint."""
+        return {**state_of(self.trainer), "log": self.state(), "data": self.data}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`; what was written after it is cut off, for those steps come again."""
@@ -105,7 +120,7 @@ class RunLog:
             self._score(step)
         stops = self.stop.asked(self.trainer.fabric)
         if stops or step == total or step % self.plan.runtime.save_every == 0:
-            from_main(lambda: self.plan.checkpoints.save(step, {**state_of(self.trainer), "log": self.state()}))
+            from_main(lambda: self.plan.checkpoints.save(step, self._whole_state()))
         if stops and step < total:
             if not self.main:
                 raise Stopped()  # one telling is enough

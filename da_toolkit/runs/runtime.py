@@ -49,6 +49,8 @@ class Runtime:
     A finished one stays as it is."""
     overwrite: bool = False
     """Start anew in a folder that holds a run, deleting it."""
+    accept_changed_data: bool = False
+    """Resume though images were added, removed or replaced since the run was begun, unless it knows single ones."""
 
     def __post_init__(self) -> None:
         for name, least in (

@@ -3,12 +3,14 @@
 import json
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.identity import Identity, identity_of
 from da_toolkit.data.labelled import require_labelled
 from da_toolkit.data.loader import explained
 from da_toolkit.errors import Stopped, UserError
@@ -26,6 +28,7 @@ from da_toolkit.runs.log import RunLog
 from da_toolkit.runs.plan import RunPlan
 from da_toolkit.runs.provenance import environment
 from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.same_data import settle_data, tell_of_other_data
 from da_toolkit.runs.signals import StopRequest
 from da_toolkit.tracking.tracker import NoTracker, Tracker, make_tracker
 from da_toolkit.training.state import load_state
@@ -33,12 +36,17 @@ from da_toolkit.training.trainer import Trainer
 
 
 class Session:
-    """A run in its folder `runs/<recipe>/<seed>/`."""
+    """A run in its folder `runs/<recipe>/<seed>/`.
 
-    def __init__(self, name: str, recipe: Recipe, runtime: Runtime) -> None:
+    Args:
+        repeats: the folder of a run that this one repeats; it is told if its images were others.
+    """
+
+    def __init__(self, name: str, recipe: Recipe, runtime: Runtime, repeats: Path | None = None) -> None:
         self.plan = RunPlan(name, recipe, runtime)
         self.name, self.recipe, self.runtime = name, recipe, runtime
         self.folder, self.checkpoints = self.plan.folder, self.plan.checkpoints
+        self.repeats = repeats
 
     def open_data(self) -> tuple[DomainData, DomainData, DomainData]:
         """Source train, target train and target val images. Raises `UserError` for whatever is missing."""
@@ -93,20 +101,22 @@ class Session:
     def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric
         resumes = from_main(lambda: claim(self.folder, self.checkpoints, self.recipe, self.runtime))
+        state = self.checkpoints.load(fabric.device) if resumes else None
+        if state is not None:
+            load_state(trainer, state)
+        data = from_main(lambda: self._settle_data(trainer, val, state))
         tracker = make_tracker(self.runtime.tracking, self.folder, resumes) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
-        log = RunLog(self.plan, trainer, val, tracker, main, stop)
+        log = RunLog(self.plan, trainer, val, tracker, main, stop, data)
         status = "FAILED"
         try:
-            if resumes:
-                state = self.checkpoints.load(fabric.device)
-                load_state(trainer, state)
+            if state is not None:
                 log.load_state(state["log"])
                 log.progress.note(f"resumed after step {trainer.done}")
             elif main:
                 log.file.cut(0)  # of an attempt that ended before its first checkpoint
             if main:
-                self.keep_environment(trainer.done, fabric.device)
+                self.keep_environment(trainer.done, fabric.device, data)
             trainer.fit(
                 log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen, log.bad_step
             )
@@ -124,15 +134,36 @@ class Session:
             log.progress.close()
             tracker.finish(status)
 
-    def keep_environment(self, step: int, device: torch.device) -> None:
-        """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit."""
+    def _settle_data(self, trainer: Trainer, val: DomainData, state: dict[str, Any] | None) -> str:
+        """The digest of the images. Raises `UserError` if they must not be others."""
+        now = self.identity(trainer, val)
+        if self.repeats is not None:
+            tell_of_other_data(self.repeats, now)
+        return settle_data(self.folder, now, state, trainer.remembers(), self.runtime.accept_changed_data)
+
+    def identity(self, trainer: Trainer, val: DomainData) -> Identity:
+        """What the run's images are now, and of their labels those that are read."""
+        reads, images = self.recipe.method.reads, trainer.images
+        return identity_of(
+            {
+                "source": (images.source, reads.source),
+                "target": (images.target, reads.target_labels),
+                "val": (val, True),
+            }
+        )
+
+    def keep_environment(self, step: int, device: torch.device, data: str) -> None:
+        """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit.
+
+        `data` is the digest of the images.
+        """
         file = self.folder / "environment.json"
         try:
             starts = json.loads(file.read_text()) if step and file.exists() else []
         except ValueError:  # damaged: what came before is unknown
             starts = []
-        start = {"step": step, "time": round(time.time()), "runtime": self.runtime.to_json(), **environment(device)}
-        write_json(file, [*starts, start])
+        start = {"step": step, "time": round(time.time()), "runtime": self.runtime.to_json(), "data": data}
+        write_json(file, [*starts, start | environment(device)])
 
     def _parameters(self) -> dict[str, Any]:
         return {

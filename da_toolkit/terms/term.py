@@ -1,9 +1,10 @@
 """The contract: a method is a sum of terms, and says which data it reads."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from da_toolkit.terms.step import Step
 if TYPE_CHECKING:
     from da_toolkit.data.superpixels import Superpixels
     from da_toolkit.models.settings import ModelSettings
+
+DomainName = Literal["source", "target"]
 
 
 class Term(nn.Module):
@@ -48,6 +51,10 @@ class Term(nn.Module):
 
     def follow(self, network: nn.Module) -> None:
         """Once after each optimiser step: let a teacher follow the segmentation network."""
+
+    def remembers(self) -> set[DomainName]:
+        """The domains of whose single images it now keeps knowledge by index, for which other images would be taken."""
+        return set()
 
     def prepare_evaluation(self, stage: StageContext) -> None:
         """Bring the network into the state in which it is scored and saved, such as its batch statistics."""
@@ -149,7 +156,8 @@ class Method:
     def build(self, context: BuildContext) -> list[Term]:
         """The method's own terms, then its regularizers'."""
         context = replace(context, class_balance=self.class_balance)
-        own, joined = self.terms(context), [regularizer.build(context) for regularizer in self.regularizers]
+        own = _given(self, "terms", context)
+        joined = [_given(regularizer, "build", context) for regularizer in self.regularizers]
         if not isinstance(own, list):
             raise UserError(f"`terms` of {type(self).__name__} must return a list of Terms, not {type(own).__name__}.")
         for owner, term in [(self, term) for term in own] + list(zip(self.regularizers, joined, strict=True)):
@@ -160,6 +168,19 @@ class Method:
         if not own + joined:
             raise UserError(f"`terms` of {type(self).__name__} returned no Term, so nothing would be trained.")
         return own + joined
+
+
+def _given(owner: Method | Regularizer, name: str, context: BuildContext) -> Any:
+    """What its method `name` makes of the context. Raises `UserError` if that takes none."""
+    make = getattr(owner, name)
+    try:
+        inspect.signature(make).bind(context)
+    except TypeError:
+        raise UserError(
+            f"`{name}` of {type(owner).__name__} is given the context alone and must take it: write "
+            f"`def {name}(self, context)`."
+        ) from None
+    return make(context)
 
 
 @contextmanager

@@ -43,14 +43,19 @@ class NotFinite(UserError):
         np.savez_compressed(file, **found)
 
 
-def all_finite(losses: Iterable[Tensor], module: nn.Module, gradients: bool = True) -> bool:
-    """Whether the losses, and the module's gradients, are finite on every rank. Waits for the device once."""
+def all_finite(
+    losses: Iterable[Tensor], module: nn.Module, gradients: bool = True, pending: int = 0
+) -> tuple[bool, int]:
+    """Whether the losses, and the module's gradients, are finite on every rank; and the sum of `pending` over ranks,
+    which so needs no exchange of its own. Waits for the device once."""
     found = [loss.detach().float() for loss in losses]
     if gradients:
         given = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
         found += [norm.float() for norm in torch._foreach_norm(given, torch.inf)] if given else []
     if not found:
-        return True
+        return True, 0
     broken = (~torch.stack(found).isfinite()).any().float()
-    sum_over_ranks(broken)
-    return not broken.item()
+    told = torch.stack([broken, torch.full_like(broken, pending)])
+    sum_over_ranks(told)
+    broken_ranks, pending_everywhere = told.tolist()
+    return not broken_ranks, int(pending_everywhere)

@@ -1,15 +1,14 @@
 """A trainer's images: batches of both domains, the shared pass over the target, region maps, and unusable files."""
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 import torch
 
-from da_toolkit.data.batch import Batch, Fault
+from da_toolkit.data.batch import Batch
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.loader import Loading
 from da_toolkit.data.rare_classes import RareClassSampler, image_class_shares
@@ -21,6 +20,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.ranks.parallel import gathered_in_turn
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.terms.stages import RegionIndex
+from da_toolkit.training.faults import Faults
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -48,7 +48,7 @@ class Images:
         workers: int,
         bad_files: float,
     ) -> None:
-        self.recipe, self.fabric, self.seed, self.workers, self.bad_files = recipe, fabric, seed, workers, bad_files
+        self.recipe, self.fabric, self.seed, self.workers = recipe, fabric, seed, workers
         self.source, self.target = source, target
         self.reads = recipe.method.reads
         superpixels = recipe.method.superpixels
@@ -57,8 +57,7 @@ class Images:
         self.seen = 0
         """Images of each domain that training steps have taken, by all ranks together."""
         self.streams: tuple[Loading | None, Loading | None] | None = None
-        self.faults: dict[int, dict[int, str]] = {id(source): {}, id(target): {}}
-        self.warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
+        self.faults = Faults((source, target), bad_files)
 
     @property
     def per_step(self) -> int:
@@ -153,19 +152,5 @@ class Images:
         return None if stream is None else self._on_device(next(stream), data)
 
     def _on_device(self, batch: Batch, data: DomainData) -> Batch:
-        self._notice(batch.faults, data)
+        self.faults.notice(batch.faults, data)
         return batch.to(self.fabric.device, channels_last=True)
-
-    def _notice(self, faults: tuple[Fault, ...], data: DomainData) -> None:
-        """Tell of each unusable image once. Raises `UserError` when there are too many."""
-        known = self.faults[id(data)]
-        for index, why in faults:
-            if index in known:
-                continue
-            known[index] = why
-            if len(known) > self.bad_files * len(data):
-                raise UserError(
-                    f"{len(known)} of {len(data)} images of {data.name} {data.split} cannot be used, more than "
-                    f"--bad-files {self.bad_files:g} allows. The last: {why}"
-                )
-            self.warn(f"warning: {data.name} {data.split}: {why} Another image takes its place.")

@@ -1,5 +1,6 @@
 """What terms give under names: joined into one dictionary, and losses into the one number that a learner lowers."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.terms.term import Term
 
 T = TypeVar("T")
+_REMEDY = "compute it from what comes out there, without `detach`, `no_grad` or `argmax` on the way"
 
 
 def merged(terms: Sequence[Term], parts: Sequence[dict[str, T]]) -> dict[str, T]:
@@ -47,8 +49,12 @@ def summed(losses: dict[str, Tensor], learner: str) -> Tensor:
             )
     together = torch.stack(list(losses.values())).sum()
     if not together.requires_grad:
+        raise UserError(f"No loss ({', '.join(losses)}) depends on {learner}, so nothing would be trained: {_REMEDY}.")
+    constant = {name: loss.item() for name, loss in losses.items() if not loss.requires_grad}
+    # A term that has not begun, or found no pixel, may give 0 or NaN for it; any other number means to train something.
+    if dead := [name for name, value in constant.items() if value and math.isfinite(value)]:
         raise UserError(
-            f"No loss ({', '.join(losses)}) depends on {learner}, so nothing would be trained: compute one "
-            "from what comes out there, without `detach` or `no_grad` on the way."
+            f"The loss {', '.join(map(repr, dead))} does not depend on {learner}, so it would train nothing beside the "
+            f"others: {_REMEDY}; or leave it out. One that has nothing to say in a step is left out too, or 0."
         )
     return together

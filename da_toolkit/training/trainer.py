@@ -14,7 +14,7 @@ from da_toolkit.recipe.recipe import Recipe, classes_of
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.stages import StageContext
 from da_toolkit.terms.step import Step, View
-from da_toolkit.terms.term import BuildContext, Term
+from da_toolkit.terms.term import BuildContext, DomainName, Term
 from da_toolkit.training.guard import NotFinite, all_finite
 from da_toolkit.training.images import Images
 from da_toolkit.training.losses import merged, summed
@@ -156,6 +156,7 @@ class Trainer:
                 view = View(self.network, batch)
                 for see, _ in context.watchers:
                     see(view)
+        self.images.faults.settle()
         for _, done in context.watchers:
             done()
 
@@ -222,12 +223,16 @@ class Trainer:
             logged[name] = logged.get(name, torch.zeros_like(loss)) + loss.detach() / parts
 
     def _check(self, module: nn.Module, losses: dict[str, Tensor], steps: list[Step], kept: list[Tensor]) -> None:
-        """Raises `NotFinite`, with buffers as they were `kept`, if a loss or a gradient of the module is not finite.
+        """Raises `NotFinite`, with buffers as they were `kept`, if a loss or a gradient of the module is not finite;
+        and `UserError` if too many images, which ranks tell each other of here, cannot be used.
 
         Scaled gradients of "16-mixed" may overflow; its scaler leaves such steps out by itself.
         """
         scaled = self.fabric.strategy.precision.precision == "16-mixed"
-        if all_finite(losses.values(), module, gradients=not scaled):
+        finite, faults = all_finite(losses.values(), module, not scaled, self.images.faults.pending)
+        if faults:
+            self.images.faults.settle()
+        if finite:
             return
         for buffer, before in zip(self._buffers(), kept, strict=False):
             buffer.copy_(before)
@@ -248,6 +253,16 @@ class Trainer:
         """What terms show of the current stage's frozen knowledge: name -> uint8 RGB [H,W,3]."""
         context = self.context()
         return merged(self.terms, [term.figures(context) for term in self.terms])
+
+    def remembers(self) -> dict[DomainName, list[str]]:
+        """By domain, who now keeps knowledge of single images by their index."""
+        found: dict[DomainName, list[str]] = {}
+        for term in self.terms:
+            for domain in term.remembers():
+                found.setdefault(domain, []).append(type(term).__name__)
+        if self.images.known_regions is not None:
+            found.setdefault("target", []).append("the list of superpixels")
+        return found
 
     def prepare_evaluation(self) -> None:
         """Let every term bring the network into the state in which it is scored."""

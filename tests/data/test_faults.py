@@ -112,12 +112,12 @@ def test_a_run_counts_bad_files_once_and_stops_when_there_are_too_many(files, tr
     data = files(seed=1)
     data.pairs[0].image.write_bytes(b"")
     run = trainer(data, cbst(), bad_files=0.2)
-    run.images.warn = told.append
+    run.images.faults.warn = told.append
     run.fit(lambda *_: None)
     assert len(told) == 1 and str(data.pairs[0].image) in told[0]
     data.pairs[1].image.write_bytes(b"")
     run = trainer(data, cbst(), bad_files=0.2)
-    run.images.warn = told.append
+    run.images.faults.warn = told.append
     with pytest.raises(UserError, match=r"2 of 6 images of Files train cannot be used, more than --bad-files 0\.2"):
         run.fit(lambda *_: None)
 
@@ -130,13 +130,13 @@ def test_a_file_replaced_during_the_run_is_noticed_where_knowledge_of_it_is_froz
     data, told = files(seed=1), []
     method = SourceOnly(regularizers=(RPT(regions=Superpixels(count=12)),))
     run = trainer(data, method, bad_files=0.5)
-    run.images.warn = told.append
+    run.images.faults.warn = told.append
     run.images.open()
     Image.fromarray(255 - data.image(3)).save(data.pairs[3].image)
     if where == "training after a resumption":
         state, run = state_of(run), trainer(data, method, bad_files=0.5)
         load_state(run, state)
-        run.images.warn = told.append
+        run.images.faults.warn = told.append
         run.images.open()
     if where != "pass over the target":
         for _ in range(4):

@@ -130,6 +130,14 @@ def test_recipe_by_name_path_and_shipped_path(tmp_path, monkeypatch):
             find_recipe(nothing)
 
 
+NESTED = """from dataclasses import dataclass
+class Outer:
+    @dataclass(frozen=True)
+    class Inner: strength: float = 1.0
+def made():
+    Local = type("Local", (), {"__annotations__": {"strength": float}, "strength": 1.0}); return dataclass(Local)
+
+"""
 LATE_SETTING = """
 from dataclasses import dataclass, field
 @dataclass(frozen=True)
@@ -171,6 +179,16 @@ class Mine:
         ),
         (LATE_SETTING + "Mine(k='2')", "TypeError: "),
         ("from da_toolkit.data import GTA5\nGTA5(sise=1)", "Unknown setting of GTA5 'sise'. Did you mean 'size'?"),
+        ("import da_toolkit.data as D\nD.GTA5(sise=1)", "line 2: Unknown setting of GTA5 'sise'. Did you mean 'size'?"),
+        ("from da_toolkit.data import Carla as C\nX = C\nX(lables='a')", "of Carla 'lables'. Did you mean 'labels'?"),
+        (
+            "import da_toolkit.methods.mean_teacher\nm = da_toolkit.methods\nm.mean_teacher.ClassMix(blurr=0)",
+            "line 3: Unknown setting of ClassMix 'blurr'. Did you mean 'blur'?",
+        ),
+        (NESTED + "Outer.Inner(strenght=2)", "line 8: Unknown setting of Inner 'strenght'. Did you mean 'strength'?"),
+        (NESTED + "made()(strenght=2)", "Unknown setting of Local 'strenght'. Did you mean 'strength'?"),
+        (NESTED + "import dataclasses\ndataclasses.replace(Outer.Inner(), stren=2)", "of Inner 'stren'. Did you mean"),
+        ("class Plain:\n    pass\nPlain(a=1)", "line 3: TypeError: Plain() takes no arguments"),
         (
             "from da_toolkit.data import Folder\nFolder(root='a', table='nowhere.json', size=(0, 96))",
             "line 2: Folder: size is (height, width) in pixels, got (0, 96)",

@@ -54,6 +54,18 @@ def test_one_evaluation_of_two_runs_leaves_no_table_of_dashes(make_run) -> None:
     assert found.choosing() is None
 
 
+def test_runs_that_were_scored_at_their_end_alone_get_a_note_for_the_table(make_run) -> None:
+    """Also where there are enough of them for a rank correlation, which alone would stand in a line of dashes."""
+    ends = [(100, miou, {"entropy": certainty}) for miou, certainty in ((30.0, 0.2), (40.0, 0.5), (50.0, 0.4))]
+    (found,) = compare([make_run(name, evaluations=[end]) for name, end in zip("abc", ends, strict=True)])
+    assert next(way for way in found.choosers if way.name == "entropy").correlation_final == pytest.approx(0.5)
+    assert found.choosing() is None
+    assert any("no run was scored on its way (--evaluation.every)" in note for note in found.notes)
+    for kind in ("html", "markdown", "latex"):
+        written = DOCUMENTS[kind]([found])
+        assert "rank corr" not in written and "no run was scored on its way" in written
+
+
 def test_baseline_by_name_and_none_that_is_not_clear(make_run, runs) -> None:
     (found,) = compare(runs, baseline="oracle")
     assert found.baseline == "oracle" and set(found.differences) == {"source_only", "odd_<i>&|"}

@@ -45,6 +45,34 @@ def test_what_is_no_term_is_told_with_its_class(method, told):
         method.build(BuildContext(CITYSCAPES19, 8, nn.Identity()))
 
 
+class WithoutContext(Own):
+    def terms(self):
+        return []
+
+
+class WithMore(Own):
+    def terms(self, context, strength):
+        return []
+
+
+class RegularizerWithoutContext(Joined):
+    def build(self):
+        return Term()
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (WithoutContext(), "`terms` of WithoutContext is given the context alone and must take it"),
+        (WithMore(), r"`terms` of WithMore .*write `def terms\(self, context\)`"),
+        (Own(built=[Term()], regularizers=(RegularizerWithoutContext(),)), "`build` of RegularizerWithoutContext"),
+    ],
+)
+def test_a_method_that_does_not_take_the_context_is_told(method, told):
+    with pytest.raises(UserError, match=told):
+        method.build(BuildContext(CITYSCAPES19, 8, nn.Identity()))
+
+
 class Called(Own):
     def own_reads(self):
         return Reads()

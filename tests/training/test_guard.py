@@ -36,11 +36,11 @@ def session(tmp_path, recipe, **settings):
 
 def test_all_finite_sees_losses_and_gradients():
     module = torch.nn.Linear(2, 1)
-    assert all_finite([torch.tensor(1.0)], module)
-    assert not all_finite([torch.tensor(1.0), torch.tensor(torch.inf)], module)
+    assert all_finite([torch.tensor(1.0)], module) == (True, 0)
+    assert all_finite([torch.tensor(1.0), torch.tensor(torch.inf)], module, pending=3) == (False, 3)
     module.weight.grad = torch.tensor([[1.0, torch.nan]])
-    assert not all_finite([torch.tensor(1.0)], module)
-    assert all_finite([torch.tensor(1.0)], module, gradients=False)
+    assert all_finite([torch.tensor(1.0)], module) == (False, 0)
+    assert all_finite([torch.tensor(1.0)], module, gradients=False, pending=2) == (True, 2)
 
 
 def test_a_bad_loss_stops_the_run_naming_loss_step_and_images(tmp_path, tiny_recipe, broken_loss):

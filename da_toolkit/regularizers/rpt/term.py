@@ -39,7 +39,7 @@ from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selecte
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.stages import StageContext
 from da_toolkit.terms.step import Step, View
-from da_toolkit.terms.term import BuildContext, Reads, Regularizer, Term
+from da_toolkit.terms.term import BuildContext, DomainName, Reads, Regularizer, Term
 
 
 def _digest(network: nn.Module) -> str:
@@ -236,6 +236,9 @@ class RPTTerm(Term):
         votes = self.labels["cluster"].new_full((int(self.assignment.max()) + 1,), IGNORE)
         votes[self.assignment] = self.labels["cluster"][:-1]
         return votes.tolist()
+
+    def remembers(self) -> set[DomainName]:
+        return {"target"} if self.rows is not None else set()
 
     def get_extra_state(self) -> dict[str, Any]:
         return {
