@@ -1,10 +1,12 @@
 """Errors that are the user's to mend: one paragraph, exit code 2, never a traceback."""
 
+import atexit
 import difflib
 import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import IO
 
@@ -53,7 +55,18 @@ def exits_cleanly(main: Callable[[], int | None]) -> None:
             raise
         discard(sys.stdout)  # Python flushes once more at its end
         code = 128 + signal.SIGPIPE
+    if code in (Stopped.code, 128 + signal.SIGINT):
+        _leave_threads(int(code))
     raise SystemExit(code) from None
+
+
+def _leave_threads(code: int) -> None:
+    """End a command that was stopped, although threads still read or download: Python would wait for them."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def discard(file: IO[str]) -> None:
