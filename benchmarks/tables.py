@@ -13,6 +13,7 @@ from typing import Any
 
 import ablation
 import accuracy
+import backbones
 import chaos
 import compare_speed
 import methods_page
@@ -38,6 +39,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "two_ranks": two_ranks.table,
     "compare_speed": compare_speed.table,
     "startup": startup.table,
+    "backbones": backbones.table,
 }
 
 

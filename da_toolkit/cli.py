@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from da_toolkit.errors import exits_cleanly, unknown_name
+from da_toolkit.interrupts import ended_by_interrupts
 
 COMMANDS = {
     "run": "train and score a recipe; --list shows all",
@@ -49,7 +50,9 @@ def _dispatch(words: list[str]) -> int | None:
 
 
 def _start(name: str, words: list[str], prog: str) -> int | None:
-    code: int | None = importlib.import_module(f"da_toolkit.commands.{name}").main(words, prog)
+    with ended_by_interrupts():
+        module = importlib.import_module(f"da_toolkit.commands.{name}")
+    code: int | None = module.main(words, prog)
     return code
 
 

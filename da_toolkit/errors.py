@@ -1,9 +1,7 @@
 """Errors that are the user's to mend: one paragraph, exit code 2, never a traceback."""
 
 import atexit
-import difflib
 import os
-import select
 import signal
 import sys
 import threading
@@ -11,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import IO
 
 from da_toolkit import own_code
+from da_toolkit.interrupts import INTERRUPTED
 
 EXIT_USER_ERROR = 2
 
@@ -29,6 +28,8 @@ class Stopped(UserError):
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name nobody registered: the nearest match and the valid ones, of many only the nearest ten."""
+    import difflib
+
     names = sorted(valid)
     lowered = {candidate.lower(): candidate for candidate in names}
     nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
@@ -55,7 +56,7 @@ def exits_cleanly(main: Callable[[], int | None]) -> None:
             raise
         discard(sys.stdout)  # Python flushes once more at its end
         code = 128 + signal.SIGPIPE
-    if code in (Stopped.code, 128 + signal.SIGINT):
+    if code in (Stopped.code, INTERRUPTED):
         _leave_threads(int(code))
     raise SystemExit(code) from None
 
@@ -80,7 +81,7 @@ def _code_of(main: Callable[[], int | None]) -> int | str:
     except SystemExit as ended:  # of --help, say
         return ended.code or 0
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return INTERRUPTED
     except UserError as error:
         if str(error):
             print(f"error: {error}", file=sys.stderr)
@@ -98,6 +99,8 @@ def _code_of(main: Callable[[], int | None]) -> int | str:
 
 def _reader_has_gone() -> bool:
     """Of stdout; another pipe may be what is broken."""
+    import select
+
     poll = select.poll()
     poll.register(sys.stdout.fileno(), select.POLLOUT)
     return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,9 +1,10 @@
-"""Files written whole or not at all, and the error of a disk that refuses."""
+"""Files written whole or not at all, their locks, and the error of a disk that refuses."""
 
 import errno
+import fcntl
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from da_toolkit.errors import UserError
 
@@ -26,6 +27,26 @@ def write_whole(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise disk_error(path.parent, error) from error
+
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+"""What file systems without locks answer: Lustre without -o flock, NFS without lockd, some FUSE."""
+
+
+def try_lock(file: IO[Any]) -> bool | None:
+    """Whether this process holds the open file's lock now; none where its file system has no locks.
+
+    Raises OSError for anything else that is wrong.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):  # another process has it
+            return False
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
 
 
 def disk_error(folder: Path, error: OSError, setting: str = "--runs") -> UserError:

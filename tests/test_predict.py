@@ -97,7 +97,8 @@ def test_mistakes_are_told_in_a_sentence(run, tmp_path):
     for words, said in (
         ([tmp_path / "nothing.png"], "nothing.png does not exist"),
         ([tmp_path / "empty"], "holds no images"),
-        ([tmp_path / "in"], r"would both be written as a\.png"),
+        ([tmp_path / "in"], r"several images, such as a\.jpg, a\.png"),
+        ([tmp_path / "in" / "a.png", tmp_path / "in" / "a.jpg"], r"would both be written as a\.png"),
         ([tmp_path / "in", "--output", tmp_path / "in"], "folder of the images themselves"),
         ([], "Nothing to predict"),
     ):

@@ -17,7 +17,9 @@ from da_toolkit.evaluation.evaluate import evaluate
 from da_toolkit.evaluation.inference import Inference
 from da_toolkit.evaluation.protocols import protocols_for, score
 from da_toolkit.files import write_json
+from da_toolkit.models.trial import check_passes
 from da_toolkit.recipe.files import find_recipe, load_recipe
+from da_toolkit.recipe.passes import evaluation_passes
 from da_toolkit.report.runs import read_run
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.runs.folder import load_network, load_recipe_of
@@ -59,6 +61,7 @@ def main(words: Sequence[str], prog: str) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = "best.safetensors" if command.best else "model.safetensors"
     model = load_network(first.run, recipe, weights).to(device).to(memory_format=torch.channels_last)
+    check_passes(model, evaluation_passes(command.inference, recipe.target.size))
     data = recipe.target.build(command.split, command.data_root)
     confusion = evaluate(model, data, command.inference, recipe.target.size, device).sum(0)
     scores = {p.name: score(confusion, p).to_json() for p in protocols_for(data.label_space)}

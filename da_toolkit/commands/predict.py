@@ -1,5 +1,6 @@
 """da-toolkit predict RUN IMAGES...: classes of your own images by a finished run, as masks, overlays and train ids."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from da_toolkit.data.figures import save_png
-from da_toolkit.data.files import IMAGE_SUFFIXES
+from da_toolkit.data.listing import images_in
 from da_toolkit.errors import UserError
 from da_toolkit.files import disk_error
 from da_toolkit.recipe.files import find_recipe, load_recipe
 from da_toolkit.runs.trained import TrainedRun, as_rgb
+from da_toolkit.terminal import live
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def main(words: Sequence[str], prog: str) -> int:
     images = named(command.images, command.output)
     run = TrainedRun(command.run, command.best)
     left_out = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not live(sys.stderr)) as progress:
         for name, file in progress.track(images.items(), description=f"{len(images)} images"):
             try:
                 image = as_rgb(file)
@@ -87,10 +89,7 @@ def _images_at(place: Path) -> Iterator[tuple[str, Path]]:
             raise UserError(f"{place} does not exist: name image files, or folders that hold some.")
         yield place.stem, place
         return
-    files = sorted(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise UserError(f"The folder {place} holds no images ({', '.join(IMAGE_SUFFIXES)}), at any depth.")
-    for file in files:
+    for file in images_in(place, "predict"):
         yield str(file.relative_to(place).with_suffix("")), file
 
 

@@ -130,7 +130,8 @@ def check_recipe(name: str, data_root: Path | None, demo: bool) -> int:
             found += 1
             continue
         if reads_labels and not report.labelled:
-            report.problems.append("no labels, and a run needs them" + " to be scored" * (split == "val"))
+            needs = "no labels, and a run needs them" + " to be scored" * (split == "val")
+            report.problems.append(f"{needs}; {report.unlabelled}" if report.unlabelled else needs)
         print("\n".join(report.lines()))
         found += len(report.problems)
     return 1 if found else 0

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from da_toolkit.catalogue import KINDS, listed, listed_recipes
 from da_toolkit.errors import UserError
+from da_toolkit.interrupts import ended_by_interrupts
 
 DEMO = "swap in the street world, a small network, few steps"
 CHECK = "build everything, print the resolved recipe, stop"
@@ -37,7 +38,8 @@ def main(words: Sequence[str], prog: str) -> None:
         place = words.index("--rerun")
         if place + 1 == len(words):
             raise UserError("--rerun needs the folder of a run, such as runs/adaptseg_gta/0.")
-        from da_toolkit.commands.training import rerun
+        with ended_by_interrupts():
+            from da_toolkit.commands.training import rerun
 
         return rerun(Path(words[place + 1]), [*words[:place], *words[place + 2 :]], prog)
     first, rest = parser.parse_known_args(words)
@@ -52,7 +54,8 @@ def main(words: Sequence[str], prog: str) -> None:
     early = [*rest[:1], first.recipe]
     if min(early, key=words.index) != first.recipe or first.recipe.startswith("-"):
         raise UserError(f"The recipe comes first: {prog} RECIPE {early[0]} ...")
-    from da_toolkit.commands.training import train
+    with ended_by_interrupts():
+        from da_toolkit.commands.training import train
 
     besides = f"Besides: --demo ({DEMO}); --check ({CHECK})."
     train(first.recipe, rest, f"{prog} {first.recipe}", besides, first.demo, first.check)

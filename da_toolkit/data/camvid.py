@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import CAMVID_IDS
-from da_toolkit.data.files import FileDomainData, Pair, images_in, paired
+from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.listing import images_in, paired
 from da_toolkit.errors import unknown_name
 from da_toolkit.registry import DOMAINS
 
@@ -24,10 +25,6 @@ class CamVid(Domain):
         if split not in ("train", "val", "test"):
             raise unknown_name("split of CamVid", split, ("train", "val", "test"))
         root = self.locate(data_root)
-        images = images_in(root / split, "CamVid")
-        labels = root / f"{split}annot"
-        if labels.is_dir():
-            pairs = paired(images, lambda f: labels / f"{f.stem}.png", lambda f: f.stem, f"CamVid {split}")
-        else:
-            pairs = [Pair(image.stem, image, None) for image in images]
-        return FileDomainData("CamVid", split, pairs, CAMVID_IDS, self.label_space)
+        images = images_in(root / split, f"CamVid {split}")
+        found = paired(images, root / split, root / f"{split}annot", f"CamVid {split}", needed=split != "train")
+        return FileDomainData("CamVid", split, found.pairs, CAMVID_IDS, self.label_space, unlabelled=found.unlabelled)

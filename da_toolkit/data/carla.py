@@ -9,19 +9,15 @@ import numpy as np
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import CARLA_IDS
-from da_toolkit.data.files import FileDomainData, images_in, paired, read_image
+from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.labels import CAMVID11
+from da_toolkit.data.listing import images_in, paired
+from da_toolkit.data.pixels import read_red_ids
 from da_toolkit.errors import UserError
 from da_toolkit.registry import DOMAINS
 
 BONNET = 0.83
 """Share of the height below which the car's own bonnet fills the frame, labelled vehicle."""
-
-
-def _read_carla_ids(path: Path) -> np.ndarray:
-    """Ids [H,W]: a single channel, or the red one as the challenge stores them."""
-    channels = read_image(path)  # a grey file gives three equal channels
-    return channels[..., 0]
 
 
 def sky_of(ids: np.ndarray) -> np.ndarray:
@@ -66,5 +62,6 @@ class Carla(Domain):
             raise UserError(f"Carla is a source: it has the split 'train' only, not {split!r}.")
         root = self.locate(data_root)
         images = images_in(root / "CameraRGB", "Carla")
-        pairs = paired(images, lambda f: root / "CameraSeg" / f"{f.stem}.png", lambda f: f.stem, "Carla")
-        return CarlaData("Carla", split, pairs, CARLA_IDS, self.label_space, read_label=_read_carla_ids)
+        found = paired(images, root / "CameraRGB", root / "CameraSeg", "Carla")
+        ids, space = CARLA_IDS, self.label_space
+        return CarlaData("Carla", split, found.pairs, ids, space, read_red_ids, unlabelled=found.unlabelled)

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from rich.progress import track
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.terminal import track
 
 
 @dataclass
@@ -19,6 +19,8 @@ class Report:
     name: str
     images: int
     labelled: bool
+    unlabelled: str = ""
+    """Which images have no label, and what is there instead; nothing if all have one."""
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     """(height, width) -> images."""
     pixels: dict[str, int] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class Report:
 def check_split(data: DomainData, with_labels: bool = True) -> Report:
     """Read every image and, if `with_labels` and there are any, every label; problems are collected, not raised."""
     labelled = data.has_labels and with_labels
-    report = Report(f"{data.name} {data.split}", len(data), data.has_labels)
+    report = Report(f"{data.name} {data.split}", len(data), data.has_labels, data.unlabelled)
     counts = np.zeros(256, dtype=np.int64)
 
     def look(index: int) -> tuple[tuple[int, int] | None, np.ndarray | None, list[str]]:
@@ -60,7 +62,7 @@ def check_split(data: DomainData, with_labels: bool = True) -> Report:
 
     with ThreadPoolExecutor() as pool:
         seen = pool.map(look, range(len(data)))
-        for shape, histogram, problems in track(seen, f"checking {report.name}", total=len(data), transient=True):
+        for shape, histogram, problems in track(seen, f"checking {report.name}", total=len(data)):
             if shape is not None:
                 report.sizes[shape] += 1
             if histogram is not None:

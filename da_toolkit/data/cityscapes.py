@@ -6,11 +6,12 @@ from typing import ClassVar
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import CITYSCAPES_IDS
-from da_toolkit.data.files import FileDomainData, Pair, images_in, paired
+from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.listing import Pair, Pairs, images_in, paired
 from da_toolkit.errors import unknown_name
 from da_toolkit.registry import DOMAINS
 
-IMAGE_END, LABEL_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
+IMAGE_PART, LABEL_END = "_leftImg8bit", "_gtFine_labelIds"
 
 
 @DOMAINS.register(family="real", paper="Cordts et al., CVPR 2016 (arXiv 1604.01685)")
@@ -25,16 +26,22 @@ class Cityscapes(Domain):
         if split not in ("train", "val", "test"):
             raise unknown_name("split of Cityscapes", split, ("train", "val", "test"))
         root = self.locate(data_root)
-        images = images_in(root / "leftImg8bit" / split, "Cityscapes", f"*/*{IMAGE_END}")
-        labels = root / "gtFine" / split
-
-        def key(image: Path) -> str:
-            return image.name.removesuffix(IMAGE_END)
-
-        if split == "test" or not labels.is_dir():
-            pairs = [Pair(key(image), image, None) for image in images]
+        name, folder = f"Cityscapes {split}", root / "leftImg8bit" / split
+        images = images_in(folder, name, IMAGE_PART)
+        if split == "test":
+            found = Pairs([Pair(_key(image), image, None) for image in images], "Its labels are not public.")
         else:
-            pairs = paired(
-                images, lambda f: labels / f.parent.name / f"{key(f)}{LABEL_END}", key, f"Cityscapes {split}"
-            )
-        return FileDomainData("Cityscapes", split, pairs, CITYSCAPES_IDS, self.label_space)
+            labels = root / "gtFine" / split
+            found = paired(images, folder, labels, name, _label_names, split == "val", _key, part=LABEL_END)
+        ids, space = CITYSCAPES_IDS, self.label_space
+        return FileDomainData("Cityscapes", split, found.pairs, ids, space, unlabelled=found.unlabelled)
+
+
+def _key(image: Path) -> str:
+    """City and numbers; of other weather, what the name says of it too."""
+    frame, _, weather = image.stem.partition(IMAGE_PART)
+    return frame + weather
+
+
+def _label_names(stem: str) -> list[list[str]]:
+    return [[stem.partition(IMAGE_PART)[0] + LABEL_END]]

@@ -1,5 +1,6 @@
 """The contract of a domain: settings that build images and, where it has them, labels in train ids."""
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from da_toolkit.errors import UserError
 class DomainData(ABC):
     """Images of one split of a domain, addressed by index; nothing is read before it is asked for."""
 
-    def __init__(self, name: str, split: str, space: LabelSpace, has_labels: bool) -> None:
+    def __init__(self, name: str, split: str, space: LabelSpace, has_labels: bool, unlabelled: str = "") -> None:
         self.name = name
         self.split = split
         self.label_space = space
         self.has_labels = has_labels
+        """Whether every image has a label; one that nobody reads may be missing."""
+        self.unlabelled = unlabelled
+        """A sentence on the images that have none: how many, what was looked for and what is there; or nothing."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -77,7 +81,7 @@ class Domain(ABC):
                 f"or set the domain's `root`; --demo needs no data at all."
             )
         root = self.root if self.root is not None else Path(data_root or "") / self.folder
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise UserError(
                 f"{name}: the folder {root} does not exist. Unpack the data set there, "
                 f"pass --data-root FOLDER (with {self.folder!r} inside) or set the domain's `root`."

@@ -1,13 +1,15 @@
 """A user's own data: a folder of images, a folder of labels, and a label table."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import RawClasses
-from da_toolkit.data.files import FileDomainData, Pair, images_in, paired
+from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.labels import LabelSpace, label_space
+from da_toolkit.data.listing import images_in, paired
 from da_toolkit.errors import UserError
 from da_toolkit.registry import DOMAINS
 
@@ -15,7 +17,7 @@ from da_toolkit.registry import DOMAINS
 @DOMAINS.register(family="own")
 @dataclass(frozen=True)
 class Folder(Domain):
-    """Own data: `<split>/images/` and, where there are any, `<split>/labels/` with single-channel ids.
+    """Own data: `<split>/images/` and, where there are any, `<split>/labels/` with single-channel ids (docs/data.md).
 
     Without a `table`, ids are the train ids of `labels`, and 255 is ignored. A table is a JSON file:
     `{"classes": ["road", ...], "colors": [[128, 64, 128], ...], "ids": {"7": "road", "0": null}}`; `colors` may
@@ -64,24 +66,20 @@ class Folder(Domain):
     def build(self, split: str, data_root: Path | None = None) -> FileDomainData:
         if self.root is None:
             raise UserError("Folder: set `root`, its folder; --data-root is not looked at.")
-        if not self.root.is_dir():
+        if not os.path.isdir(self.root):
             raise UserError(
                 f"Folder: the folder {self.root} does not exist. Set `root` to the one with {split}/images."
             )
         root = self.root / split
-        if not (root / "images").is_dir():
+        if not os.path.isdir(root / "images"):
             raise UserError(
                 f"Folder: there is no folder {root / 'images'}. Put the {split} images there, or set `root` to the "
                 f"folder that has {split}/images."
             )
         images = images_in(root / "images", f"Folder {split}")
-        labels = root / "labels"
-        if labels.is_dir():
-            pairs = paired(images, lambda f: labels / f"{f.stem}.png", lambda f: f.stem, f"Folder {split}")
-        else:
-            pairs = [Pair(image.stem, image, None) for image in images]
+        found = paired(images, root / "images", root / "labels", f"Folder {split}", needed=split != "train")
         space, ids = self._classes()
-        return FileDomainData("Folder", split, pairs, ids, space)
+        return FileDomainData("Folder", split, found.pairs, ids, space, unlabelled=found.unlabelled)
 
 
 def _wrong(space: LabelSpace, ids: RawClasses) -> str:

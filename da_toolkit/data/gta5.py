@@ -10,7 +10,8 @@ import numpy as np
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import CITYSCAPES_IDS
-from da_toolkit.data.files import FileDomainData, images_in, paired
+from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.listing import images_in, paired
 from da_toolkit.errors import UserError
 from da_toolkit.registry import DOMAINS
 
@@ -20,8 +21,13 @@ RESIZED = range(20801, 20861)
 """Frames among which some published labels differ in size from their image."""
 
 
+def _may_differ(key: str) -> bool:
+    number = key.rpartition("/")[-1]
+    return number.isdecimal() and int(number) in RESIZED
+
+
 def _fit(key: str, ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if ids.shape != size and key.isdigit() and int(key) in RESIZED:
+    if ids.shape != size and _may_differ(key):
         return cv2.resize(ids, size[::-1], interpolation=cv2.INTER_NEAREST)
     return ids
 
@@ -42,13 +48,17 @@ class GTA5(Domain):
         skipped = [image.name for image in images if image.stem in UNUSABLE]
         if skipped:
             warnings.warn(f"GTA5: skipping {', '.join(skipped)}: the published labels are broken", stacklevel=2)
-        images = [image for image in images if image.stem not in UNUSABLE]
-        pairs = paired(images, lambda f: root / "labels" / f"{f.stem}.png", lambda f: f.stem, "GTA5")
-        affected = sum(pair.key.isdigit() and int(pair.key) in RESIZED for pair in pairs)
+        found = paired(images, root / "images", root / "labels", "GTA5")
+        pairs = [pair for pair in found.pairs if pair.image.stem not in UNUSABLE]
+        affected = sum(_may_differ(pair.key) for pair in pairs)
         if affected:
             warnings.warn(
                 f"GTA5: {affected} frames (20801-20860) are known to include labels of another size than their "
                 "image; those labels are resized by nearest neighbour",
                 stacklevel=2,
             )
-        return FileDomainData("GTA5", split, pairs, CITYSCAPES_IDS, self.label_space, fit_label=_fit)
+        return FileDomainData(
+            *("GTA5", split, pairs, CITYSCAPES_IDS, self.label_space),
+            fit_label=_fit,
+            unlabelled=found.unlabelled,
+        )

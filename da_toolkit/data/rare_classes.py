@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from rich.progress import track
-from torch.utils.data import Sampler
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.sampling import Place
 from da_toolkit.errors import UserError
+from da_toolkit.terminal import track
 from da_toolkit.waiting import abandonable
 
 
@@ -46,7 +45,7 @@ def image_class_shares(data: DomainData) -> np.ndarray:
     try:
         with abandonable():
             found = pool.map(partial(_shares, data, classes), range(len(data)))
-            return np.stack(list(track(found, f"classes of {data.name} {data.split}", len(data), transient=True)))
+            return np.stack(list(track(found, f"classes of {data.name} {data.split}", len(data))))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -57,7 +56,7 @@ def _shares(data: DomainData, classes: int, index: int) -> np.ndarray:
     return (counts / label.size).astype(np.float32)
 
 
-class RareClassSampler(Sampler[list[Place]]):
+class RareClassSampler:
     """Endless batches of places (draw, index, class). Draw n depends on (seed, n) alone, so nothing is replayed.
 
     Ranks are dealt places, and `start` counts them, as in `EpochSampler`.

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
-from torch.utils.data import Sampler
 
 Place = tuple[int, ...]
 """(epoch, index): which image, and which of its random versions; a third number is the class that it is there for."""
 
 
-class EpochSampler(Sampler[list[Place]]):
+class EpochSampler:
     """Batches of places: each epoch is a permutation drawn from (seed, epoch); batches run across epochs.
 
     With `world` ranks, a step's `world * batch_size` places are dealt in turn, so that two ranks see what one

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import track
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
+from da_toolkit.terminal import track
 from da_toolkit.waiting import abandonable, whole
 from da_toolkit.workers import kill, start_worker
 
@@ -106,7 +106,7 @@ class SuperpixelCache:
         cores = min(cores or os.cpu_count() or 1, len(indices))
         look = partial(_look, self, data)
         with abandonable(), _spread(look, indices, cores) as found:
-            told = list(track(found, f"superpixels of {data.name} {data.split}", len(indices), transient=True))
+            told = list(track(found, f"superpixels of {data.name} {data.split}", len(indices)))
         return [count for count, _ in told], [key for _, key in told]
 
 

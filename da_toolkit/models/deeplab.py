@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
 from da_toolkit.models.backbones import build_backbone
-from da_toolkit.models.pyramid import PyramidSegmenter
+from da_toolkit.models.pyramid import PyramidSegmenter, second_last
 from da_toolkit.models.settings import ModelSettings
 from da_toolkit.registry import MODELS
 
@@ -29,6 +29,11 @@ class ASPPSum(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         return torch.stack([branch(features) for branch in self.branches]).sum(0)
 
+    @property
+    def classifier(self) -> nn.Module:
+        """The layers that are a label space's own."""
+        return self
+
 
 class _Last(nn.Module):
     """Applies a layer to the coarsest level of a pyramid."""
@@ -39,6 +44,11 @@ class _Last(nn.Module):
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
         return self.layer(pyramid[-1])
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The layers that are a label space's own."""
+        return self.layer
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1, groups: int = 1) -> nn.Sequential:
@@ -83,6 +93,11 @@ class LightV3PlusHead(nn.Module):
         context = F.interpolate(context, size=low.shape[2:], mode="bilinear")
         return self.classify(self.fuse(torch.cat([context, self.skip(low)], dim=1)))
 
+    @property
+    def classifier(self) -> nn.Module:
+        """The layers that are a label space's own."""
+        return self.classify
+
 
 @dataclass(frozen=True)
 class DeepLabSettings(ModelSettings):
@@ -108,7 +123,7 @@ class DeepLabV2(DeepLabSettings):
         backbone = self.build_backbone()
         channels = cast(Any, backbone).feature_info.channels()
         head = _Last(ASPPSum(channels[-1], num_classes, self.dilations))
-        aux = ASPPSum(channels[-2], num_classes, self.dilations) if self.aux else None
+        aux = ASPPSum(second_last(channels), num_classes, self.dilations) if self.aux else None
         return PyramidSegmenter(backbone, head, num_classes, aux, self.batch_norm)
 
 
@@ -127,12 +142,13 @@ class LightDeepLabV3Plus(DeepLabSettings):
     dropout: float = 0.1
     """Channel dropout before the classifier, 0..1."""
 
+    def build_backbone(self) -> nn.Module:
+        return build_backbone(self.backbone, self.output_stride, self.weights, skip=True)
+
     def build(self, num_classes: int) -> PyramidSegmenter:
         backbone = self.build_backbone()
         info = cast(Any, backbone).feature_info
         channels, strides = info.channels(), info.reduction()
-        if 4 not in strides:
-            raise UserError(f"model.backbone {self.backbone!r} has no stride-4 level; use DeepLabV2 with it.")
         head = LightV3PlusHead(channels, strides.index(4), num_classes, self.width, self.dilations, self.dropout)
-        aux = ASPPSum(channels[-2], num_classes, self.dilations) if self.aux else None
+        aux = ASPPSum(second_last(channels), num_classes, self.dilations) if self.aux else None
         return PyramidSegmenter(backbone, head, num_classes, aux, self.batch_norm)

@@ -1,5 +1,6 @@
 """Mix Transformer backbones (MiT; Xie et al., NeurIPS 2021) from the transformers library, as feature pyramids."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from da_toolkit.errors import UserError, unknown_name
-from da_toolkit.models.backbones import read_weights
+from da_toolkit.models.downloads import quick_to_fail
+from da_toolkit.models.matching import load, match
+from da_toolkit.models.weights import find_file, read_tables
 
 _WIDE = [64, 128, 320, 512]
 # channels and depths of the four stages; "mit_test" is for tests
@@ -65,7 +68,8 @@ def build_mix_transformer(name: str, weights: str) -> MixTransformer:
     Args:
         name: mit_b0 ... mit_b5.
         weights: "none", "hub" (nvidia/mit-bN, downloaded or in the Hugging Face cache), a folder that
-            `save_pretrained` wrote, or a .safetensors or .pth file of a `SegformerModel`.
+            `save_pretrained` wrote, a .safetensors or .pth file of a `SegformerModel` or of a segmentation network
+            around one, or a run's folder.
 
     Raises:
         UserError: the library is missing, an unknown name, or weights that cannot be had or do not fit.
@@ -75,12 +79,18 @@ def build_mix_transformer(name: str, weights: str) -> MixTransformer:
         return backbone
     place = f"nvidia/{name.replace('_', '-')}" if weights == "hub" else weights
     state = None
-    if weights != "hub" and not Path(weights).is_dir():
-        if not Path(weights).is_file():
+    folder = Path(weights).is_dir() and not (Path(weights) / "recipe.json").exists()
+    if weights != "hub" and not folder:
+        if not Path(weights).exists():
             raise UserError(
                 f"model.weights of {name} is 'hub', 'none', or the path of a folder or file; got {weights!r}."
             )
-        state = read_weights(weights)
+        tables, wanted = read_tables(find_file(weights)), backbone.encoder.state_dict()
+        found = match(tables, wanted)
+        if not found.missing(wanted) and not found.unfit(wanted):
+            load(backbone.encoder, found)
+            return backbone
+        state = max(tables.values(), key=len)
     loaded, missing = _library_state(backbone, place, state, weights == "hub")
     unfit = missing + [
         key
@@ -114,13 +124,14 @@ def _library_state(
     The library reads them, for it knows every layout of names that its versions have written.
     """
     try:
-        loaded, report = type(backbone.encoder).from_pretrained(
-            place if state is None else None,
-            **({} if state is None else {"config": backbone.encoder.config, "state_dict": state}),
-            local_files_only=not download,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        with quick_to_fail() if download else nullcontext():
+            loaded, report = type(backbone.encoder).from_pretrained(
+                place if state is None else None,
+                **({} if state is None else {"config": backbone.encoder.config, "state_dict": state}),
+                local_files_only=not download,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
     except Exception as error:  # the library's download stack raises many types; all mean "no weights"
         reason = str(error).partition("\n")[0]
         raise UserError(

@@ -1,5 +1,6 @@
 """A segmentation network: its own normalisation, a backbone's pyramid of feature maps, and a head per level."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 from torch import Tensor, nn
@@ -66,6 +67,16 @@ class PyramidSegmenter(Segmenter):
         heads = [*self.head.parameters(), *(self.aux.parameters() if self.aux is not None else ())]
         trained = [parameter for parameter in self.backbone.parameters() if parameter.requires_grad]
         return [{"params": trained, "lr": lr}, {"params": heads, "lr": lr * head_multiplier}]
+
+
+def second_last(channels: Sequence[int]) -> int:
+    """Channels of the level that an auxiliary head is put on. Raises `UserError` for a pyramid of one level."""
+    if len(channels) < 2:
+        raise UserError(
+            f"model.aux needs a second level, and the backbone gives {len(channels)}: set model.aux to false, or "
+            "model.blocks of a VisionTransformer to 2 or more."
+        )
+    return channels[-2]
 
 
 class ImageFeatures(nn.Module):

@@ -1,10 +1,13 @@
 """What the settings of every segmentation network promise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
+from da_toolkit.models.backbones import WORDS
 from da_toolkit.models.pyramid import BatchNorm, ImageFeatures, PyramidSegmenter
+from da_toolkit.models.warm_start import ClassesOf, warm_start
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class ModelSettings:
     output_stride: int = 8
     """Input pixels per pixel of the last feature map."""
     weights: str = "timm"
-    """"timm" or "hub" (downloaded or cached), "packaged" (EfficientNet-Lite0), "none", or a path."""
+    """"timm" or "hub" (downloaded or cached), "packaged" (EfficientNet-Lite0), "none", or the path of a file or folder,
+    also of a run, whose decoder is then taken too, and whose classifier where its classes are the same."""
     batch_norm: BatchNorm = "train"
     """Backbone batch norm: "train", "affine_frozen" (running statistics still updated) or "frozen"."""
     aux: bool = False
@@ -36,3 +40,13 @@ class ModelSettings:
     def build(self, num_classes: int) -> PyramidSegmenter:
         """The network. Raises `UserError` as `build_backbone` does."""
         raise NotImplementedError
+
+    def warm_start(self, network: PyramidSegmenter, classes: Sequence[str], classes_of: ClassesOf) -> None:
+        """Give what `build` has built the decoder of a run that `weights` names, and tell what was loaded.
+
+        Args:
+            classes: names of the network's classes, in their order.
+            classes_of: reads those of that run from its `recipe.json`.
+        """
+        if self.weights not in WORDS:
+            warm_start(network, self.weights, self.backbone, classes, classes_of)

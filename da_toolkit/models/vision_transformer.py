@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from da_toolkit.errors import UserError, unknown_name
-from da_toolkit.models.backbones import load_weights
+from da_toolkit.errors import UserError
+from da_toolkit.models.backbones import check_name, first_that_works, load_weights, without_memory
 from da_toolkit.models.deeplab import ASPPSum, conv_norm_relu
-from da_toolkit.models.pyramid import PyramidSegmenter
+from da_toolkit.models.pyramid import PyramidSegmenter, second_last
 from da_toolkit.models.settings import ModelSettings
 from da_toolkit.registry import MODELS
 
@@ -27,7 +27,8 @@ class PatchFeatures(nn.Module):
         self.network = network
         self.feature_info = cast(Any, network).feature_info
         self.pretrained_cfg = cast(Any, network).model.pretrained_cfg
-        self.patch: tuple[int, int] = cast(Any, network).model.patch_embed.patch_size
+        patch = cast(Any, network).model.patch_embed.patch_size  # one number for some
+        self.patch: tuple[int, int] = (patch, patch) if isinstance(patch, int) else patch
 
     def forward(self, images: Tensor) -> list[Tensor]:
         size = [max(1, round(side / patch)) * patch for side, patch in zip(images.shape[2:], self.patch, strict=True)]
@@ -51,6 +52,11 @@ class BlocksHead(nn.Module):
     def forward(self, pyramid: list[Tensor]) -> Tensor:
         return self.layers(torch.cat(pyramid, dim=1))
 
+    @property
+    def classifier(self) -> nn.Module:
+        """The layers that are a label space's own."""
+        return self.layers[-1]
+
 
 @MODELS.register(family="transformer", paper="Oquab et al., TMLR 2024 (arXiv 2304.07193)")
 @dataclass(frozen=True)
@@ -73,17 +79,14 @@ class VisionTransformer(ModelSettings):
             raise UserError(f"model.blocks must be at least 1, got {self.blocks}.")
 
     def build_backbone(self) -> nn.Module:
-        import timm
-
-        if not timm.is_model(self.backbone):
-            raise unknown_name("backbone", self.backbone, timm.list_models("vit_*"))
+        check_name(self.backbone, "vit_*")
         depth = _depth(self.backbone)
         places = [depth * number // self.blocks - 1 for number in range(1, self.blocks + 1)]
         if min(places) < 0:
             raise UserError(f"model.blocks={self.blocks} is more than the {depth} blocks of {self.backbone}.")
-        more = {} if "dinov3" in self.backbone else {"dynamic_img_size": True}
-        network = load_weights(self.backbone, self.weights, {"features_only": True, "out_indices": places, **more})
-        features = PatchFeatures(network)
+        blocks = {"features_only": True, "out_indices": places}
+        settings = first_that_works(self.backbone, [{**blocks, "dynamic_img_size": True}, blocks])
+        features = PatchFeatures(load_weights(self.backbone, self.weights, settings))
         if features.patch[0] != self.output_stride:
             raise UserError(
                 f"model.output_stride is the patch of {self.backbone}, {features.patch[0]}, got {self.output_stride}."
@@ -94,19 +97,14 @@ class VisionTransformer(ModelSettings):
         backbone = self.build_backbone()
         channels = cast(Any, backbone).feature_info.channels()
         head = BlocksHead(channels, num_classes, self.width, self.dropout)
-        if self.aux and len(channels) < 2:
-            raise UserError("model.aux needs a second block: set model.blocks to 2 or more.")
-        aux = ASPPSum(channels[-2], num_classes, (1, 2)) if self.aux else None
+        aux = ASPPSum(second_last(channels), num_classes, (1, 2)) if self.aux else None
         return PyramidSegmenter(backbone, head, num_classes, aux, self.batch_norm)
 
 
 def _depth(name: str) -> int:
     """Blocks of a timm vision transformer. Raises `UserError` for another kind of network."""
-    import timm
-
-    with torch.device("meta"):
-        network = timm.create_model(name, pretrained=False)
-    if not hasattr(network, "blocks") or not hasattr(network, "patch_embed"):
+    network, _ = without_memory(name, {})
+    if not hasattr(network, "blocks") or not hasattr(getattr(network, "patch_embed", None), "patch_size"):
         raise UserError(
             f"model.backbone {name!r} is not a plain vision transformer; use DeepLabV2 or DAFormer with it."
         )

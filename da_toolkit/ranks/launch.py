@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from da_toolkit.errors import EXIT_USER_ERROR, Stopped, UserError
+from da_toolkit.ranks.outside import started_outside
 from da_toolkit.ranks.parallel import several
 from da_toolkit.ranks.rendezvous import meet_apart
 
@@ -48,7 +49,8 @@ def launch(devices: int | None, precision: Literal["32-true", "bf16-mixed", "16-
     from lightning.fabric.plugins.environments import LightningEnvironment
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    outside = _started_outside()
+    ours = _PARENT in os.environ or bool(_children)  # started here: the environment says so, in torchrun's words
+    outside = None if ours else started_outside()
     here, machines = (outside.here, outside.machines) if outside else (devices or 1, 1)
     if outside and devices not in (None, here):
         raise UserError(
@@ -65,38 +67,32 @@ def launch(devices: int | None, precision: Literal["32-true", "bf16-mixed", "16-
         )
     except MisconfigurationException as error:
         raise UserError(f"{here} processes need as many GPUs: {' '.join(str(error).split())}") from error
+    except (RuntimeError, ValueError, KeyError) as error:  # of what a launcher left in the environment, or a precision
+        raise UserError(
+            f"Lightning cannot set up {here} processes on each of {machines} machines at precision {precision}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
     parent = os.environ.get(_PARENT)
     if parent is not None:
         _in_background(_watch_parent, int(parent))
     elif here > 1 and not outside:
         _start(here)
     meet_apart()
-    fabric.launch()
+    try:
+        fabric.launch()
+    except (RuntimeError, ValueError, OSError) as error:
+        if here * machines == 1:
+            raise
+        place = f"{os.environ.get('MASTER_ADDR', 'MASTER_ADDR')}:{os.environ.get('MASTER_PORT', 'MASTER_PORT')}"
+        raise UserError(
+            f"The {here * machines} processes of this run could not come together: {str(error).splitlines()[0]:.300} "
+            f"Check that all were started alike, and that {place} is the first machine's address and a free port there."
+        ) from error
     if fabric.global_rank != 0:
         from rich import get_console
 
         get_console().quiet = True  # one rank shows progress
     return fabric
-
-
-class _Outside:
-    """Who started this process among others, and how many."""
-
-    def __init__(self, name: str, total: int, machines: int) -> None:
-        if total % machines:
-            raise UserError(f"{name} started {total} processes on {machines} machines; start equally many on each.")
-        self.name, self.here, self.machines = name, total // machines, machines
-
-
-def _started_outside() -> _Outside | None:
-    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-
-    of = os.environ
-    if TorchElasticEnvironment.detect():
-        return _Outside("torchrun", int(of["WORLD_SIZE"]), int(of["WORLD_SIZE"]) // int(of["LOCAL_WORLD_SIZE"]))
-    if int(of.get("SLURM_NTASKS", 1)) > 1 and SLURMEnvironment.detect():
-        return _Outside("SLURM", int(of["SLURM_NTASKS"]), int(of.get("SLURM_NNODES", 1)))
-    return None
 
 
 def restarted() -> bool:

@@ -31,9 +31,9 @@ def _offered() -> dict[str, type]:
     return found
 
 
-def public_name(name: str) -> str:
+def public_name(name: Any) -> Any:
     """Where recipes import a class of da_toolkit from, whatever file it stands in or stood in; others stay as named."""
-    if not name.startswith("da_toolkit."):
+    if not isinstance(name, str) or not name.startswith("da_toolkit."):  # a damaged file may hold anything
         return name
     short = name.rpartition(".")[2]
     return next((public for public in _offered() if public.rpartition(".")[2] == short), name)

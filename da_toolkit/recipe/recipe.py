@@ -1,6 +1,8 @@
 """A recipe: one frozen object that says everything a run does. What you read is what runs."""
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from da_toolkit.data.domain import Domain
@@ -99,6 +101,11 @@ class Recipe:
         if not isinstance(recipe, cls):
             raise UserError(f"These are not the settings of a recipe but of a {type(recipe).__name__}.")
         return recipe
+
+
+def classes_of(file: Path) -> tuple[str, ...]:
+    """The class names of the recipe in a `recipe.json`. Raises `UserError`, OSError or ValueError for anything else."""
+    return Recipe.from_json(json.loads(file.read_text(encoding="utf-8"))).source.label_space.classes
 
 
 _EXAMPLES = {"source": "GTA5()", "target": "Cityscapes()", "model": "DeepLabV2()", "method": "Adversarial()"}

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from da_toolkit.errors import UserError
+from da_toolkit.files import write_json
+from da_toolkit.ranks.launch import restarted
 from da_toolkit.recipe.as_json import flatten
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.runs.checkpoint import Checkpoints
-from da_toolkit.files import write_json
-from da_toolkit.ranks.launch import restarted
 from da_toolkit.runs.runtime import Runtime
 
 

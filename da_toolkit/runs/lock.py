@@ -1,14 +1,14 @@
 """One process at a time works in a run's folder."""
 
-import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from da_toolkit.errors import UserError
-from da_toolkit.files import disk_error
+from da_toolkit.files import disk_error, try_lock
 
 _held: set[TextIO] = set()  # or a killed run's loader workers, which live on for seconds, would hold its folder
 
@@ -25,6 +25,7 @@ os.register_at_fork(after_in_child=_let_go)
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder`; the system lets go of it when the process ends, however it ends. Forked processes do not hold it.
+    A file system without locks is told, and the folder is used all the same.
 
     Raises:
         UserError: another process holds it, or nothing can be written there.
@@ -37,13 +38,21 @@ def locked(folder: Path) -> Iterator[None]:
         raise disk_error(file.parent, error) from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = try_lock(lock)
         except OSError as error:
+            raise disk_error(file.parent, error) from error
+        if held is False:
             lock.seek(0)
             raise UserError(
                 f"The folder {folder} is in use by another run (process {lock.read().strip() or 'unknown'}). Wait for "
                 "it, stop it, or pass another --runs or --seed."
-            ) from error
+            )
+        if held is None:
+            print(
+                f"warning: the file system of {folder} has no file locks, so a second run in this folder would not be "
+                "noticed: start none there, or set --runs to another file system.",
+                file=sys.stderr,
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -6,17 +6,17 @@ from typing import Any
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.figures import save_png
-from da_toolkit.training.guard import NotFinite
-from da_toolkit.runs.health import Health
+from da_toolkit.errors import Stopped
 from da_toolkit.ranks.parallel import from_main
+from da_toolkit.runs.health import Health
 from da_toolkit.runs.metrics_file import MetricsFile
 from da_toolkit.runs.plan import RunPlan
 from da_toolkit.runs.progress import TrainingProgress, make_progress
 from da_toolkit.runs.provenance import environment, peak_memory_mb
 from da_toolkit.runs.scoring import Scoring
-from da_toolkit.errors import Stopped
 from da_toolkit.runs.signals import StopRequest
 from da_toolkit.tracking.tracker import Tracker
+from da_toolkit.training.guard import NotFinite
 from da_toolkit.training.state import state_of
 from da_toolkit.training.trainer import Trainer
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from da_toolkit.errors import discard
+from da_toolkit.terminal import live
 
 
 class TrainingProgress:
@@ -136,8 +137,9 @@ class LiveProgress(TrainingProgress):
 
 
 def make_progress(total: int, console: Console | None = None) -> TrainingProgress:
-    """A live bar on a terminal, plain lines otherwise."""
+    """A live bar on a terminal, plain lines in a file and on a dumb terminal, whatever colours are forced."""
+    can_move = live() if console is None else console.is_terminal and not console.is_dumb_terminal
     console = console or Console()
-    if console.is_terminal:
+    if can_move:
         return LiveProgress(total, console)
     return PlainProgress(total, Lines(console.file))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from da_toolkit.errors import UserError
-from da_toolkit.tracking.address import check_address
 from da_toolkit.runs.scoring import Choice
 from da_toolkit.shareable import without_password
+from da_toolkit.tracking.address import check_address
 
 
 @dataclass(frozen=True)

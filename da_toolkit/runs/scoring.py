@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.data.figures import prediction_grid, save_png, save_predictions
 from da_toolkit.evaluation.evaluate import evaluate
 from da_toolkit.evaluation.predict import predict_images
 from da_toolkit.evaluation.protocols import Scores, protocols_for, score
 from da_toolkit.evaluation.validators import Validators
-from da_toolkit.data.figures import prediction_grid, save_png, save_predictions
 from da_toolkit.runs.checkpoint import save_weights
 from da_toolkit.training.state import random_state, set_random_state
 from da_toolkit.training.trainer import Trainer

@@ -10,20 +10,21 @@ import torch
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.loader import explained
-from da_toolkit.errors import UserError
+from da_toolkit.errors import Stopped, UserError
+from da_toolkit.files import write_json
+from da_toolkit.models.trial import check_passes
+from da_toolkit.ranks.launch import LostRank, launch, lost_ranks_explained
+from da_toolkit.ranks.parallel import from_main, is_main
 from da_toolkit.recipe.as_json import flatten
+from da_toolkit.recipe.passes import run_passes
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.runs.checkpoint import save_weights
 from da_toolkit.runs.claim import check_resumes, claim, finished_result
-from da_toolkit.files import write_json
-from da_toolkit.ranks.launch import LostRank, launch, lost_ranks_explained
 from da_toolkit.runs.lock import locked
-from da_toolkit.ranks.parallel import from_main, is_main
-from da_toolkit.runs.provenance import environment
 from da_toolkit.runs.log import RunLog
 from da_toolkit.runs.plan import RunPlan
+from da_toolkit.runs.provenance import environment
 from da_toolkit.runs.runtime import Runtime
-from da_toolkit.errors import Stopped
 from da_toolkit.runs.signals import StopRequest
 from da_toolkit.tracking.tracker import NoTracker, Tracker, make_tracker
 from da_toolkit.training.state import load_state
@@ -64,6 +65,7 @@ class Session:
         fabric = launch(runtime.devices, runtime.precision)
         how = runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps, runtime.bad_files
         trainer = Trainer(self.recipe, fabric, source, target, *how)
+        check_passes(trainer.model, run_passes(self.recipe))
         return trainer, val
 
     def run(self) -> dict[str, Any]:
@@ -165,6 +167,6 @@ class Session:
 def _without_labels(domain: str, data: DomainData, purpose: str) -> UserError:
     image = f"; its first image is {data.pairs[0].image}" if isinstance(data, FileDomainData) else ""
     return UserError(
-        f"The {domain} {data.name} {data.split} has no labels {purpose}{image}. Put its annotations where the README "
-        "shows them, or set another domain."
+        f"The {domain} {data.name} {data.split} lacks labels {purpose}{image}. Put its annotations where the README "
+        f"shows them, or set another domain. {data.unlabelled}".rstrip()
     )

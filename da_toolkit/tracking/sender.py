@@ -1,6 +1,5 @@
 """Sends a run's events to MLflow: beside the training in a process of its own, or afterwards (`da_toolkit.track`)."""
 
-import fcntl
 import os
 import signal
 import sys
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from da_toolkit.errors import UserError
+from da_toolkit.files import try_lock
 from da_toolkit.shareable import without_password
 from da_toolkit.tracking.spool import Sent, Spool, Unreachable
 
@@ -44,10 +44,8 @@ class Sender:
         self.lock.close()
 
     def acquire(self) -> bool:
-        """Become the spool's sender unless another process is; the system ends it with the process."""
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        """Become the spool's sender unless another process is known to be; the system ends it with the process."""
+        if try_lock(self.lock) is False:
             return False
         self.sent = Sent.load(self.folder, self.shown)
         return True

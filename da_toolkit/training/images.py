@@ -2,13 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Sampler
 
 from da_toolkit.data.batch import Batch, Fault
 from da_toolkit.data.domain import DomainData
@@ -147,7 +146,7 @@ class Images:
 
     def _stream(
         self, data: DomainData, size: tuple[int, int], augmentation: Augmentation, number: int
-    ) -> tuple[Samples, Sampler[list[Place]]] | None:
+    ) -> tuple[Samples, Iterable[list[Place]]] | None:
         """A domain's samples, and their order; none for one that the method does not read."""
         wanted = self.reads.source if data is self.source else self.reads.target
         if not wanted:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.ranks.parallel import average_batch_statistics, average_gradients, broadcast_state
-from da_toolkit.recipe.recipe import Recipe
+from da_toolkit.recipe.recipe import Recipe, classes_of
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.stages import StageContext
 from da_toolkit.terms.step import Step, View
@@ -60,6 +60,7 @@ class Trainer:
         torch.manual_seed(seed)
         space = recipe.source.label_space
         self.model = recipe.model.build(len(space)).to(fabric.device).to(memory_format=torch.channels_last)
+        recipe.model.warm_start(self.model, space.classes, classes_of)
         context = BuildContext(space, self.model.feature_channels, self.model, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
         self.players.to(memory_format=torch.channels_last)

@@ -111,6 +111,7 @@ def test_weights_offline_name_the_remedy(monkeypatch):
             raise OSError("We couldn't connect to the hub")
         return create(*args, **settings)
 
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or the hub would be asked
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(UserError, match=r"could not be fetched .*--model\.weights FILE"):
         build_backbone("test_resnet", 16, "timm")

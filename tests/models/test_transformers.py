@@ -198,6 +198,7 @@ def test_the_hub_offline_and_the_missing_library_name_the_remedy(monkeypatch):
     def offline(*_, **__):
         raise OSError("We couldn't connect to the hub")
 
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or the hub would be asked
     monkeypatch.setattr(transformers.SegformerModel, "from_pretrained", offline)
     with pytest.raises(UserError, match=r"nvidia/mit-b0 could not be loaded .*--model\.weights FOLDER"):
         DAFormer("mit_b0", weights="hub").build(5)

@@ -242,7 +242,7 @@ def test_a_recipe_kept_while_its_classes_stood_in_other_files_is_the_same():
     moved = json.loads(
         json.dumps(tree)
         .replace("da_toolkit.recipe.SGD", "da_toolkit.training.optim.SGD")
-        .replace("da_toolkit.regularizers.Superpixels", "da_toolkit.regularizers.rpt.superpixels.Superpixels")
+        .replace("da_toolkit.regularizers.Superpixels", "da_toolkit.data.superpixels.Superpixels")
         .replace("da_toolkit.methods.Adversarial", "da_toolkit.methods.adversarial.Adversarial")
     )
     assert moved != tree

@@ -6,7 +6,7 @@ import pytest
 
 from da_toolkit.methods import Adversarial, SourceOnly
 from da_toolkit.methods.adversarial import OutputSpace
-from da_toolkit.training import health
+from da_toolkit.runs import health
 from da_toolkit.runs.health import Health
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session

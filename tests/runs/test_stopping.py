@@ -9,12 +9,11 @@ import sys
 import pytest
 from processes import RECIPE, wait_for_steps
 
-from da_toolkit.errors import UserError
+from da_toolkit.errors import Stopped, UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.runs.lock import locked
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
-from da_toolkit.errors import Stopped
 
 
 def start(file, runs, *words):

@@ -20,13 +20,14 @@ from da_toolkit.commands.track import sync
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.runs.lock import locked
+from da_toolkit.runs.metrics_file import MetricsFile
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
 from da_toolkit.shareable import without_password
+from da_toolkit.tracking import spool_tracker
 from da_toolkit.tracking.spool import Sent, Spool
 from da_toolkit.tracking.spool_tracker import SpoolTracker
-from da_toolkit.tracking.tracker import MetricsFile, NoTracker, Tracker, make_tracker
-from da_toolkit.training import spool_tracker
+from da_toolkit.tracking.tracker import NoTracker, Tracker, make_tracker
 
 PARAMETERS = {"seed": 3, "model.backbone": "resnet101", "long": "x" * 9000, "odd(name)": True}
 MANY = {f"method.terms.{number}.weight": number / 10 for number in range(150)}  # more than one call may carry

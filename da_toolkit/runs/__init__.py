@@ -1,0 +1,1 @@
+"""One run and its folder: from recipe to `result.json`, through stops, faults and resumptions."""
