@@ -4,12 +4,12 @@ import atexit
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from typing import IO
 
 from da_toolkit import own_code
 from da_toolkit.interrupts import INTERRUPTED
+from da_toolkit.waiting import threads_at_work
 
 EXIT_USER_ERROR = 2
 
@@ -62,8 +62,8 @@ def exits_cleanly(main: Callable[[], int | None]) -> None:
 
 
 def _leave_threads(code: int) -> None:
-    """End a command that was stopped, although threads still read or download: Python would wait for them."""
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+    """End a command that was stopped, although threads still read, compute or download."""
+    if threads_at_work():
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

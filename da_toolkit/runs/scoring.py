@@ -19,6 +19,8 @@ from da_toolkit.training.trainer import Trainer
 from da_toolkit.waiting import Abandoned, abandonable
 
 PICTURES = 4
+Shown = tuple[list[np.ndarray], dict[str, list[np.ndarray]]]
+"""Images, and of each column of a picture what stands beside them."""
 Choice = Literal["none", "entropy", "soft_neighbourhood_density", "teacher_agreement", "source_score", "target_labels"]
 
 
@@ -70,7 +72,7 @@ class Scoring:
         buffers, random = self._buffers(), random_state(self.trainer.fabric.device)
         try:
             with abandonable():
-                confusions, found, predictions = self._look()
+                confusions, found, shown = self._look()
         except Abandoned:
             self._put_back(buffers)
             set_random_state(random, self.trainer.fabric.device)
@@ -81,11 +83,11 @@ class Scoring:
         self.keep_best(step, found | {"target_labels": scores[self.protocols[0].name].miou})
         if self.main:
             self._keep_confusions(confusions)
-            self._picture(step, predictions)
+            self._picture(step, *shown)
         return scores, found
 
-    def _look(self) -> tuple[torch.Tensor, dict[str, float], list[np.ndarray]]:
-        """Confusion matrices [N,C,C], label-free scores, and, on the main rank, predictions of the first images."""
+    def _look(self) -> tuple[torch.Tensor, dict[str, float], Shown]:
+        """Confusion matrices [N,C,C], label-free scores, and, on the main rank, the first images with what is decided."""
         trainer, recipe = self.trainer, self.trainer.recipe
         fabric = trainer.fabric
         trainer.prepare_evaluation()
@@ -102,14 +104,11 @@ class Scoring:
         )
         found = self.validators.scores(trainer.model, fabric.device, trainer.autocast) if self.validators else {}
         if not self.main:
-            return confusions, found, []
-        images = [self.val.image(index) for index in self._shown()]
-        size = recipe.target.size
-        return confusions, found, predict_images(trainer.model, images, recipe.evaluation, size, fabric.device)
-
-    def _shown(self) -> range:
-        """Validation images that pictures show."""
-        return range(min(PICTURES, len(self.val)))
+            return confusions, found, ([], {})
+        first = range(min(PICTURES, len(self.val)))
+        images = [self.val.image(index) for index in first]
+        decided = predict_images(trainer.model, images, recipe.evaluation, recipe.target.size, fabric.device)
+        return confusions, found, (images, {"prediction": decided, "label": [self.val.label(index) for index in first]})
 
     def _buffers(self) -> list[torch.Tensor]:
         return [buffer.clone() for buffer in self.trainer.model.buffers()]
@@ -139,14 +138,12 @@ class Scoring:
         if self.main:
             save_weights(self.folder / "best.safetensors", self.trainer.model)
 
-    def _picture(self, step: int, predictions: list[np.ndarray]) -> None:
+    def _picture(self, step: int, images: list[np.ndarray], columns: dict[str, list[np.ndarray]]) -> None:
         """Predictions on the first validation images beside their labels."""
-        val = self.val
-        images = [val.image(index) for index in self._shown()]
-        columns = {"prediction": predictions, "label": [val.label(index) for index in self._shown()]}
-        grid = prediction_grid(images, columns, val.label_space)
+        space = self.val.label_space
+        grid = prediction_grid(images, columns, space)
         save_png(self.folder / "pictures" / f"step_{step:06d}.png", grid)
-        save_predictions(self.folder / "predictions", images, columns, val.label_space)
+        save_predictions(self.folder / "predictions", images, columns, space)
 
     def _keep_confusions(self, confusions: torch.Tensor) -> None:
         """Pixel counts of every validation image, from which `compare` draws its intervals."""
