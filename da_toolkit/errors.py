@@ -9,7 +9,6 @@ from typing import IO
 
 from da_toolkit import own_code
 from da_toolkit.interrupts import INTERRUPTED
-from da_toolkit.waiting import threads_at_work
 
 EXIT_USER_ERROR = 2
 
@@ -56,18 +55,23 @@ def exits_cleanly(main: Callable[[], int | None]) -> None:
             raise
         discard(sys.stdout)  # Python flushes once more at its end
         code = 128 + signal.SIGPIPE
-    if code in (Stopped.code, INTERRUPTED):
-        _leave_threads(int(code))
     raise SystemExit(code) from None
 
 
-def _leave_threads(code: int) -> None:
-    """End a command that was stopped, although threads still read, compute or download."""
-    if threads_at_work():
-        atexit._run_exitfuncs()
+def ends_process(main: Callable[[], int | None]) -> None:
+    """`exits_cleanly`, of a command that has its process to itself: if it was stopped, that ends at once.
+
+    Python would wait for threads that still read, compute or download, and take seconds to tidy up.
+    """
+    try:
+        exits_cleanly(main)
+    except SystemExit as ended:
+        if ended.code not in (Stopped.code, INTERRUPTED):
+            raise
+        atexit._run_exitfuncs()  # they end other processes
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(ended.code)
 
 
 def discard(file: IO[str]) -> None:

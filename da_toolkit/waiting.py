@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
-_at_work: set[Future] = set()
 
 
 class Abandoned(BaseException):
@@ -59,19 +58,10 @@ def interruptible(work: Callable[[], T]) -> T:
     done: Future[T] = Future()
 
     def run() -> None:
-        _at_work.add(done)
         try:
             done.set_result(work())
         except BaseException as error:
             done.set_exception(error)
-        finally:
-            _at_work.discard(done)
 
     threading.Thread(target=run, daemon=True).start()
     return done.result()
-
-
-def threads_at_work() -> bool:
-    """Whether threads are left that Python would wait for at its end, or that would crash it then."""
-    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    return bool(_at_work) or any(not thread.daemon for thread in others)

@@ -87,7 +87,7 @@ class Scoring:
         return scores, found
 
     def _look(self) -> tuple[torch.Tensor, dict[str, float], Shown]:
-        """Confusion matrices [N,C,C], label-free scores, and, on the main rank, the first images with what is decided."""
+        """Confusion matrices [N,C,C], label-free scores, and, on the main rank, the first images and decisions."""
         trainer, recipe = self.trainer, self.trainer.recipe
         fabric = trainer.fabric
         trainer.prepare_evaluation()

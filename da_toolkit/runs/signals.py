@@ -18,7 +18,7 @@ from da_toolkit.workers import STOP_SIGNALS
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-PATIENCE = 2.5
+PATIENCE = 2.0
 """Seconds after a signal in which a step may end, before what may be abandoned is."""
 _SAME = 1.0  # seconds; torchrun, timeout and a terminal send one request twice
 _RANKS_PATIENCE = 25.0  # seconds after which a rank that waits in an exchange for one that has no answer ends
