@@ -4,6 +4,7 @@ import atexit
 import multiprocessing.queues
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -150,8 +151,13 @@ def explained(error: BaseException) -> UserError | None:
     if "DataLoader worker" not in str(error):
         return None
     dead = {int(number) for number in re.findall(r"\d+", str(error))}
-    bus = f", for shared memory is full, or a file was cut while it was read ({REMEDY})" * ("Bus error" in str(error))
-    return next((loading.failure(f"died{bus}") for loading in list(_open) if dead & loading.pids), None)
+    return next((loading.failure(_how_it_died(loading)) for loading in list(_open) if dead & loading.pids), None)
+
+
+def _how_it_died(loading: Loading) -> str:
+    codes = [worker.exitcode for worker in getattr(loading.loader, "_workers", ())]
+    bus = f", for shared memory is full, or a file was cut while it was read ({REMEDY})"
+    return "died" + bus * (-signal.SIGBUS in codes)
 
 
 @atexit.register  # runs before multiprocessing waits for its children
