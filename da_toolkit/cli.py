@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable
 
-from da_toolkit.errors import exits_cleanly, unknown_name
+from da_toolkit.errors import ends_process, unknown_name
 from da_toolkit.interrupts import ended_by_interrupts
 
 COMMANDS = {
@@ -22,12 +22,12 @@ COMPLETION = "--tyro-print-completion"
 def main() -> None:
     """The console script `da-toolkit`."""
     words = sys.argv[1:]
-    exits_cleanly(lambda: _dispatch(words))
+    ends_process(lambda: _dispatch(words))
 
 
 def started(name: str) -> Callable[[], None]:
     """The `main` of `python -m da_toolkit.NAME`."""
-    return lambda: exits_cleanly(lambda: _start(name, sys.argv[1:], f"python -m da_toolkit.{name}"))
+    return lambda: ends_process(lambda: _start(name, sys.argv[1:], f"python -m da_toolkit.{name}"))
 
 
 def _dispatch(words: list[str]) -> int | None:

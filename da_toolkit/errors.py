@@ -1,5 +1,6 @@
 """Errors that are the user's to mend: one paragraph, exit code 2, never a traceback."""
 
+import atexit
 import os
 import signal
 import sys
@@ -55,6 +56,22 @@ def exits_cleanly(main: Callable[[], int | None]) -> None:
         discard(sys.stdout)  # Python flushes once more at its end
         code = 128 + signal.SIGPIPE
     raise SystemExit(code) from None
+
+
+def ends_process(main: Callable[[], int | None]) -> None:
+    """`exits_cleanly`, of a command that has its process to itself: if it was stopped, that ends at once.
+
+    Python would wait for threads that still read, compute or download, and take seconds to tidy up.
+    """
+    try:
+        exits_cleanly(main)
+    except SystemExit as ended:
+        if ended.code not in (Stopped.code, INTERRUPTED):
+            raise
+        atexit._run_exitfuncs()  # they end other processes
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code)
 
 
 def discard(file: IO[str]) -> None:

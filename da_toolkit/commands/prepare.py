@@ -17,7 +17,7 @@ from da_toolkit.data.figures import prediction_grid, save_png
 from da_toolkit.data.streets import Streets
 from da_toolkit.data.superpixels import SuperpixelCache
 from da_toolkit.data.transforms import resized
-from da_toolkit.errors import UserError
+from da_toolkit.errors import Stopped, UserError
 from da_toolkit.recipe.demo import demo_version
 from da_toolkit.recipe.files import find_recipe, load_recipe
 from da_toolkit.recipe.recipe import Recipe
@@ -27,7 +27,9 @@ from da_toolkit.runs.folder import load_recipe_of
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.same_data import changes
 from da_toolkit.runs.session import Session
+from da_toolkit.runs.signals import StopRequest
 from da_toolkit.training.state import load_state
+from da_toolkit.waiting import Abandoned
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,14 @@ def make_superpixels(name: str, data_root: Path | None, demo: bool, cores: int |
     cache = _superpixels(recipe, name)
     data = recipe.target.build("train", data_root)
     begin = time.perf_counter()
-    counts, _ = cache.survey(data, cores)
+    with StopRequest(patience=0) as stop:
+        try:
+            counts, _ = cache.survey(data, cores)
+        except Abandoned:
+            raise Stopped(
+                f"Stopped by {stop.name}; the superpixels that are made are kept in {cache.folder}. The same command "
+                "goes on from there."
+            ) from None
     seconds = time.perf_counter() - begin
     print(
         f"{data.name} train: {len(counts)} images, {min(counts)} to {max(counts)} superpixels (mean "

@@ -11,6 +11,7 @@ from da_toolkit.data.domain import DomainData
 from da_toolkit.data.sampling import Place
 from da_toolkit.errors import UserError
 from da_toolkit.terminal import track
+from da_toolkit.waiting import abandonable
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,15 @@ class RareClasses:
 
 
 def image_class_shares(data: DomainData) -> np.ndarray:
-    """float32 [N,C]: the share of each image's pixels that are of each class. Reads every label once."""
+    """float32 [N,C]: the share of each image's pixels that are of each class. Reads every label; may be abandoned."""
     classes = len(data.label_space)
-    with ThreadPoolExecutor() as pool:  # image libraries read without Python's lock
-        found = pool.map(partial(_shares, data, classes), range(len(data)))
-        return np.stack(list(track(found, f"classes of {data.name} {data.split}", len(data))))
+    pool = ThreadPoolExecutor()  # image libraries read without Python's lock
+    try:
+        with abandonable():
+            found = pool.map(partial(_shares, data, classes), range(len(data)))
+            return np.stack(list(track(found, f"classes of {data.name} {data.split}", len(data))))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _shares(data: DomainData, classes: int, index: int) -> np.ndarray:

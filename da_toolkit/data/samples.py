@@ -13,6 +13,7 @@ from da_toolkit import own_code
 from da_toolkit.data.batch import Batch, Fault
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.sampling import Place
+from da_toolkit.data.shared_memory import stored
 from da_toolkit.data.transforms import Augmentation, augment, resized
 from da_toolkit.errors import UserError
 
@@ -56,6 +57,8 @@ class Samples(Dataset):
     ) -> None:
         self.data, self.size, self.with_labels, self.seed, self.regions = data, size, with_labels, seed, regions
         self.least, self.keys = least, keys
+        self.shape = augmentation.crop or size
+        """Height and width of a sample."""
         self.pipeline = augmentation.build(size)
         self.reading: torch.Tensor | None = None  # by worker, the index that it is at, or -1
 
@@ -79,6 +82,11 @@ class Samples(Dataset):
             else:
                 self._mark(-1)
                 return replace(found, faults=tuple(faults))
+
+    def batch_bytes(self, count: int) -> int:
+        """Of a batch of so many samples in shared memory."""
+        pixels = count * self.shape[0] * self.shape[1]
+        return stored(3 * pixels, pixels * self.with_labels, 4 * pixels * (self.regions is not None), 8 * count)
 
     def _mark(self, index: int) -> None:
         worker = get_worker_info()

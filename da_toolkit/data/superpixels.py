@@ -4,9 +4,10 @@ import dataclasses
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from da_toolkit.data.domain import DomainData
 from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
 from da_toolkit.terminal import track
+from da_toolkit.waiting import abandonable, whole
+from da_toolkit.workers import kill, start_worker
 
 _FORMAT = 1  # raised when the maps or their file format change
 
@@ -95,14 +98,44 @@ class SuperpixelCache:
     def survey(
         self, data: DomainData, cores: int | None = None, indices: Sequence[int] | None = None
     ) -> tuple[list[int], list[str]]:
-        """The number of superpixels and the key of each image, by default of all; missing maps are made by `cores`."""
+        """The number of superpixels and the key of each image, by default of all; missing maps are made by `cores`.
+
+        May be abandoned; the maps that are made stay. Raises `UserError` when one of the processes is killed.
+        """
         indices = range(len(data)) if indices is None else indices
         cores = min(cores or os.cpu_count() or 1, len(indices))
         look = partial(_look, self, data)
-        with ProcessPoolExecutor(cores) if cores > 1 else nullcontext() as pool:
-            found = pool.map(look, indices, chunksize=8) if pool else map(look, indices)
+        with abandonable(), _spread(look, indices, cores) as found:
             told = list(track(found, f"superpixels of {data.name} {data.split}", len(indices)))
         return [count for count, _ in told], [key for _, key in told]
+
+
+@contextmanager
+def _spread(
+    look: Callable[[int], tuple[int, str]], indices: Sequence[int], cores: int
+) -> Iterator[Iterator[tuple[int, str]]]:
+    """What `look` finds, in order, by `cores` processes that end with this block, whatever ends it."""
+    if cores <= 1:
+        yield map(look, indices)
+        return
+    with whole():
+        pool = ProcessPoolExecutor(cores, initializer=start_worker)
+        found = pool.map(look, indices, chunksize=8)  # starts them
+        processes = list(pool._processes.values())  # forgotten by `shutdown`
+    try:
+        yield found
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A process that makes superpixels was killed, as the system does when memory runs out. What is made is "
+            "kept, and the same command goes on from there; fewer processes at once need less memory "
+            "(`python -m da_toolkit.prepare superpixels RECIPE --cores 1`)."
+        ) from error
+    except BaseException:
+        kill(processes)
+        raise
+    finally:
+        with whole():
+            pool.shutdown(cancel_futures=True)
 
 
 def _look(cache: SuperpixelCache, data: DomainData, index: int) -> tuple[int, str]:
@@ -134,7 +167,7 @@ def _write(file: Path, regions: np.ndarray) -> None:
         with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
             try:
                 Image.fromarray(regions.astype(np.uint16)).save(temporary, "PNG")
-            except OSError:
+            except BaseException:  # also when this is broken off
                 Path(temporary.name).unlink()
                 raise
         Path(temporary.name).replace(file)

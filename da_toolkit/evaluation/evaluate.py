@@ -130,4 +130,4 @@ def _read_ahead(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # a file that hangs must not hold up who breaks this off

@@ -33,12 +33,14 @@ class TargetBatchNorm(Term):
             norm.reset_running_stats()
             norm.momentum = None  # cumulative average
             norm.train()
-        for batch in islice(stage.target_pass(), self.batches):
-            stage.model(batch.image)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in modes:
-            module.training = mode
+        try:
+            for batch in islice(stage.target_pass(), self.batches):
+                stage.model(batch.image)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+            for module, mode in modes:
+                module.training = mode
 
 
 @METHODS.register(

@@ -32,6 +32,10 @@ class Checkpoints:
         """From the newest to the oldest."""
         return sorted(self.folder.glob("step_*-*.pt"), key=_step, reverse=True)
 
+    def newest(self) -> int | None:
+        """The steps that the newest one was written after, if there is one."""
+        return next(map(_step, self.files()), None)
+
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Write the state after `step` steps, then forget all but the last `keep`.
 

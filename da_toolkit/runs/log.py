@@ -47,6 +47,9 @@ class RunLog:
         self.started = time.perf_counter()
         self.scoring = Scoring(trainer, val, plan.folder, plan.runtime.best, main)
         self.health = Health(plan.recipe.schedule.steps)
+        self.stage_ends = set(itertools.accumulate(stage.steps for stage in plan.recipe.schedule.stages))
+        self.owed = False
+        """Whether the evaluation after the steps done is still to come, since the run was stopped before its end."""
 
     def state(self) -> dict[str, Any]:
         """What a resumed run's log goes on from."""
@@ -55,17 +58,15 @@ class RunLog:
             "scoring": self.scoring.state(),
             "health": self.health.state(),
             "metrics_bytes": self.file.size(),
+            "owed": self.owed,
         }
-
-    def _whole_state(self) -> dict[str, Any]:
-        """Of a checkpoint."""
-        return {**state_of(self.trainer), "log": self.state(), "data": self.data}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`; what was written after it is cut off, for those steps come again."""
         self.started = time.perf_counter() - state["seconds"]
         self.scoring.load_state(state["scoring"])
         self.health.load_state(state["health"])
+        self.owed = state.get("owed", False)  # older checkpoints do not say
         if self.main:
             self.file.cut(state["metrics_bytes"])
 
@@ -112,22 +113,58 @@ class RunLog:
         self.tracker.metrics(values, step)
 
     def after_step(self, step: int) -> None:
+        """Evaluate, save and stop, as far as it is due or asked for.
+
+        A checkpoint is written at each stage's end too: what the next one begins with changes the terms bit by bit.
+        """
         self.progress.advance(step)
-        recipe, total = self.plan.recipe, self.plan.recipe.schedule.steps
+        total, every = self.plan.recipe.schedule.steps, self.plan.recipe.evaluation.every
         self.scoring.follow()
-        every = recipe.evaluation.every
-        if step == total or (every and step % every == 0):
-            self._score(step)
+        self.owed = step == total or bool(every and step % every == 0)
         stops = self.stop.asked(self.trainer.fabric)
-        if stops or step == total or step % self.plan.runtime.save_every == 0:
-            from_main(lambda: self.plan.checkpoints.save(step, self._whole_state()))
-        if stops and step < total:
-            if not self.main:
-                raise Stopped()  # one telling is enough
-            raise Stopped(
-                f"Stopped by {self.stop.name or 'a signal'} after step {step} of {total}; a checkpoint is written in "
-                f"{self.plan.checkpoints.folder}. The same command goes on from there."
-            )
+        if not stops:
+            self.score_what_is_owed()
+        if stops or step in self.stage_ends or step % self.plan.runtime.save_every == 0:
+            from_main(self._save)
+        if stops and (step < total or self.owed):
+            raise self._stopped()
+
+    def _save(self) -> None:
+        state = {**state_of(self.trainer), "log": self.state(), "data": self.data}
+        self.plan.checkpoints.save(self.trainer.done, state)
+
+    def _stopped(self) -> Stopped:
+        if not self.main:
+            return Stopped()  # one telling is enough
+        folder = self.plan.checkpoints.folder
+        kept = f"a checkpoint is written in {folder}. The same command goes on from there."
+        if self.plan.checkpoints.newest() is None:
+            kept = "there is no checkpoint yet. The same command begins anew."
+        done, total = self.trainer.done, self.plan.recipe.schedule.steps
+        return Stopped(f"Stopped by {self.stop.name or 'a signal'} after step {done} of {total}; {kept}")
+
+    def abandoned(self) -> Stopped:
+        """What tells of the end of a run that was broken off, its steps kept.
+
+        By this rank alone: others may wait where nobody answers. Where a stage begins, the state may be more than that
+        of the last step; its checkpoint was written at the end of the stage before.
+        """
+        done, checkpoints = self.trainer.done, self.plan.checkpoints
+        if self.main and (self.owed or (done and done != checkpoints.newest())):
+            self._save()
+        return self._stopped()
+
+    def make_up(self) -> None:
+        """In a resumed run, the evaluation that the stopped one did not get to."""
+        if self.owed:
+            self.score_what_is_owed()
+            from_main(self._save)
+
+    def score_what_is_owed(self) -> None:
+        """The evaluation that is due after the steps done. May be abandoned, and is owed then."""
+        if self.owed:
+            self._score(self.trainer.done)
+            self.owed = False
 
     def _score(self, step: int) -> None:
         last = step == self.plan.recipe.schedule.steps
@@ -152,8 +189,7 @@ class RunLog:
 
     def _stage_number(self) -> int:
         """Of the stage that the next step belongs to, from 1."""
-        ends = itertools.accumulate(stage.steps for stage in self.plan.recipe.schedule.stages)
-        return 1 + sum(end <= self.trainer.done for end in ends)
+        return 1 + sum(end <= self.trainer.done for end in self.stage_ends)
 
     def result(self) -> dict[str, Any]:
         plan, recipe, device = self.plan, self.plan.recipe, self.trainer.fabric.device

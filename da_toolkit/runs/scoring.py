@@ -14,9 +14,13 @@ from da_toolkit.evaluation.predict import predict_images
 from da_toolkit.evaluation.protocols import Scores, protocols_for, score
 from da_toolkit.evaluation.validators import Validators
 from da_toolkit.runs.checkpoint import save_weights
+from da_toolkit.training.state import random_state, set_random_state
 from da_toolkit.training.trainer import Trainer
+from da_toolkit.waiting import Abandoned, abandonable
 
 PICTURES = 4
+Shown = tuple[list[np.ndarray], dict[str, list[np.ndarray]]]
+"""Images, and of each column of a picture what stands beside them."""
 Choice = Literal["none", "entropy", "soft_neighbourhood_density", "teacher_agreement", "source_score", "target_labels"]
 
 
@@ -54,15 +58,36 @@ class Scoring:
             self.validators.follow(self.trainer.model)
 
     def look(self, step: int) -> tuple[dict[str, Scores], dict[str, float]]:
-        """Score on the way, by protocol and without labels; changes nothing of what is trained."""
-        buffers = [buffer.clone() for buffer in self.trainer.model.buffers()]
+        """Score on the way, by protocol and without labels; changes nothing of what is trained. May be abandoned."""
+        buffers = self._buffers()
         found = self.evaluate(step)
-        for buffer, kept in zip(self.trainer.model.buffers(), buffers, strict=True):
-            buffer.copy_(kept)
+        self._put_back(buffers)
         return found
 
     def evaluate(self, step: int) -> tuple[dict[str, Scores], dict[str, float]]:
-        """Score by protocol and without labels; the terms may bring the network into its final state for it."""
+        """Score by protocol and without labels; the terms may bring the network into its final state for it.
+
+        May be abandoned; then all is as before.
+        """
+        buffers, random = self._buffers(), random_state(self.trainer.fabric.device)
+        try:
+            with abandonable():
+                confusions, found, shown = self._look()
+        except Abandoned:
+            self._put_back(buffers)
+            set_random_state(random, self.trainer.fabric.device)
+            raise
+        scores = {p.name: score(confusions.sum(0), p) for p in self.protocols}
+        as_json = {name: value.to_json() for name, value in scores.items()}
+        self.evaluations.append({"step": step, "scores": as_json, "validators": found})
+        self.keep_best(step, found | {"target_labels": scores[self.protocols[0].name].miou})
+        if self.main:
+            self._keep_confusions(confusions)
+            self._picture(step, *shown)
+        return scores, found
+
+    def _look(self) -> tuple[torch.Tensor, dict[str, float], Shown]:
+        """Confusion matrices [N,C,C], label-free scores, and, on the main rank, the first images and decisions."""
         trainer, recipe = self.trainer, self.trainer.recipe
         fabric = trainer.fabric
         trainer.prepare_evaluation()
@@ -77,15 +102,20 @@ class Scoring:
             fabric.world_size,
             lambda counts: cast(torch.Tensor, fabric.all_reduce(counts, reduce_op="sum")),
         )
-        scores = {p.name: score(confusions.sum(0), p) for p in self.protocols}
         found = self.validators.scores(trainer.model, fabric.device, trainer.autocast) if self.validators else {}
-        as_json = {name: value.to_json() for name, value in scores.items()}
-        self.evaluations.append({"step": step, "scores": as_json, "validators": found})
-        self.keep_best(step, found | {"target_labels": scores[self.protocols[0].name].miou})
-        if self.main:
-            self._keep_confusions(confusions)
-            self._picture(step)
-        return scores, found
+        if not self.main:
+            return confusions, found, ([], {})
+        first = range(min(PICTURES, len(self.val)))
+        images = [self.val.image(index) for index in first]
+        decided = predict_images(trainer.model, images, recipe.evaluation, recipe.target.size, fabric.device)
+        return confusions, found, (images, {"prediction": decided, "label": [self.val.label(index) for index in first]})
+
+    def _buffers(self) -> list[torch.Tensor]:
+        return [buffer.clone() for buffer in self.trainer.model.buffers()]
+
+    def _put_back(self, kept: list[torch.Tensor]) -> None:
+        for buffer, before in zip(self.trainer.model.buffers(), kept, strict=True):
+            buffer.copy_(before)
 
     def result(self) -> dict[str, Any]:
         """The last scores, all of them, and which would have been chosen."""
@@ -108,18 +138,12 @@ class Scoring:
         if self.main:
             save_weights(self.folder / "best.safetensors", self.trainer.model)
 
-    def _picture(self, step: int) -> None:
+    def _picture(self, step: int, images: list[np.ndarray], columns: dict[str, list[np.ndarray]]) -> None:
         """Predictions on the first validation images beside their labels."""
-        recipe, val = self.trainer.recipe, self.val
-        indices = range(min(PICTURES, len(val)))
-        images = [val.image(index) for index in indices]
-        predictions = predict_images(
-            self.trainer.model, images, recipe.evaluation, recipe.target.size, self.trainer.fabric.device
-        )
-        columns = {"prediction": predictions, "label": [val.label(index) for index in indices]}
-        grid = prediction_grid(images, columns, val.label_space)
+        space = self.val.label_space
+        grid = prediction_grid(images, columns, space)
         save_png(self.folder / "pictures" / f"step_{step:06d}.png", grid)
-        save_predictions(self.folder / "predictions", images, columns, val.label_space)
+        save_predictions(self.folder / "predictions", images, columns, space)
 
     def _keep_confusions(self, confusions: torch.Tensor) -> None:
         """Pixel counts of every validation image, from which `compare` draws its intervals."""

@@ -16,7 +16,7 @@ from da_toolkit.data.loader import explained
 from da_toolkit.errors import Stopped, UserError
 from da_toolkit.files import write_json
 from da_toolkit.models.trial import check_passes
-from da_toolkit.ranks.launch import launch, lost_ranks_explained
+from da_toolkit.ranks.launch import LostRank, launch, lost_ranks_explained
 from da_toolkit.ranks.parallel import from_main, is_main
 from da_toolkit.recipe.as_json import flatten
 from da_toolkit.recipe.passes import run_passes
@@ -33,6 +33,9 @@ from da_toolkit.runs.signals import StopRequest
 from da_toolkit.tracking.tracker import NoTracker, Tracker, make_tracker
 from da_toolkit.training.state import load_state
 from da_toolkit.training.trainer import Trainer
+from da_toolkit.waiting import Abandoned
+
+_WRITES = 5.0  # seconds that rank 0 is given for its checkpoint; srun and torchrun kill it once another rank has ended
 
 
 class Session:
@@ -88,15 +91,21 @@ class Session:
         check_resumes(self.folder, self.checkpoints, self.runtime)
         if finished := finished_result(self.folder, self.recipe, self.runtime):
             return finished
-        with lost_ranks_explained():
-            trainer, val = self.build()
-            with StopRequest() as stop, ExitStack() as held:
-                from_main(lambda: held.enter_context(locked(self.folder)))
-                try:
+        stop = StopRequest()
+        try:
+            with lost_ranks_explained():
+                trainer, val = self.build()
+                with stop, ExitStack() as held:
+                    stop.ranks = trainer.fabric.world_size
+                    from_main(lambda: held.enter_context(locked(self.folder)))
                     return self._run(trainer, val, is_main(), stop)
-                except Stopped:
-                    from_main(lambda: None)  # wait: srun and torchrun kill rank 0 once another rank ends with code 75
-                    raise
+        except LostRank:
+            if not stop.name:
+                raise
+            raise Stopped(
+                f"Stopped by {stop.name} while the other ranks stopped. The same command goes on from the last "
+                "checkpoint, if there is one."
+            ) from None
 
     def _run(self, trainer: Trainer, val: DomainData, main: bool, stop: StopRequest) -> dict[str, Any]:
         fabric = trainer.fabric
@@ -113,6 +122,7 @@ class Session:
             if state is not None:
                 log.load_state(state["log"])
                 log.progress.note(f"resumed after step {trainer.done}")
+                log.make_up()
             elif main:
                 log.file.cut(0)  # of an attempt that ended before its first checkpoint
             if main:
@@ -125,7 +135,16 @@ class Session:
                 self._keep(result, trainer, tracker)
             status = "FINISHED"
             return result
-        except (KeyboardInterrupt, Stopped):
+        except Abandoned:
+            status = "KILLED"
+            if not main:
+                time.sleep(_WRITES)
+            raise log.abandoned() from None
+        except Stopped:
+            status = "KILLED"
+            from_main(lambda: None)  # wait: srun and torchrun kill rank 0 once another rank ends with code 75
+            raise
+        except KeyboardInterrupt:
             status = "KILLED"
             raise
         except RuntimeError as error:

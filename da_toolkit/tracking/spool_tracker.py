@@ -16,6 +16,8 @@ from da_toolkit.tracking.spool import Sent, Spool
 
 FINISH_WAIT = 10.0
 """Seconds that the end of a run waits at most for what is not sent yet."""
+STOP_WAIT = 2.0
+"""Of a run that a signal stops: whoever sent it will not wait long."""
 
 
 class SpoolTracker:
@@ -82,7 +84,7 @@ class SpoolTracker:
         self.spool.append("file", path=str(inside), folder=folder)
 
     def finish(self, status: str) -> None:
-        """Waits at most `FINISH_WAIT` seconds, then says what is kept.
+        """Waits at most `FINISH_WAIT` seconds, or `STOP_WAIT` if killed, then says what is kept.
 
         Raises nothing: it often runs while another error is on its way to the user.
         """
@@ -94,7 +96,7 @@ class SpoolTracker:
             print(f"warning: {error}", file=sys.stderr)
         if self.sender:
             with suppress(subprocess.TimeoutExpired):
-                self.sender.wait(FINISH_WAIT)
+                self.sender.wait(STOP_WAIT if status == "KILLED" else FINISH_WAIT)
             self._pass_on()
             if self.sender.stdout:
                 self.sender.stdout.close()

@@ -1,7 +1,7 @@
 """A trainer's images: batches of both domains, the shared pass over the target, region maps, and unusable files."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -14,6 +14,7 @@ from da_toolkit.data.loader import Loading
 from da_toolkit.data.rare_classes import RareClassSampler, image_class_shares
 from da_toolkit.data.samples import Samples
 from da_toolkit.data.sampling import EpochSampler, Place
+from da_toolkit.data.shared_memory import check_room
 from da_toolkit.data.superpixels import SuperpixelCache
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
@@ -65,11 +66,18 @@ class Images:
         return self.recipe.batch_size * self.recipe.accumulate * self.fabric.world_size
 
     def open(self) -> None:
-        """Begin to load the batches that follow those already seen."""
+        """Begin to load the batches that follow those already seen.
+
+        Raises `UserError` where they do not fit into shared memory.
+        """
         recipe = self.recipe
+        source = self._stream(self.source, recipe.source.size, recipe.source_augmentation, 0)
+        target = self._stream(self.target, recipe.target.size, recipe.target_augmentation, 1)
+        made = [stream[0].batch_bytes(recipe.batch_size) for stream in (source, target) if stream is not None]
+        check_room(made, self.workers, recipe.batch_size)
         self.streams = (
-            self._stream(self.source, recipe.source.size, recipe.source_augmentation, 0),
-            self._stream(self.target, recipe.target.size, recipe.target_augmentation, 1),
+            None if source is None else Loading(*source, self.workers),
+            None if target is None else Loading(*target, self.workers),
         )
 
     def close(self) -> None:
@@ -101,8 +109,12 @@ class Images:
         ]
         if shared:
             places = places[self.fabric.global_rank :: self.fabric.world_size]
-        for batch in Loading(samples, places, self.workers):
-            yield self._on_device(batch, self.target)
+        loading = Loading(samples, places, self.workers)
+        try:
+            for batch in loading:
+                yield self._on_device(batch, self.target)
+        finally:
+            loading.close()
 
     def labels(self, domain: Literal["source", "target"]) -> Iterator[np.ndarray]:
         """A domain's label maps uint8 at training size [H,W], in an order of the seed.
@@ -133,7 +145,8 @@ class Images:
 
     def _stream(
         self, data: DomainData, size: tuple[int, int], augmentation: Augmentation, number: int
-    ) -> Loading | None:
+    ) -> tuple[Samples, Iterable[list[Place]]] | None:
+        """A domain's samples, and their order; none for one that the method does not read."""
         wanted = self.reads.source if data is self.source else self.reads.target
         if not wanted:
             return None
@@ -145,8 +158,8 @@ class Images:
         samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0, keys)
         place = self.recipe.batch_size, seed, self.seen, self.fabric.global_rank, self.fabric.world_size
         if rare is not None:
-            return Loading(samples, RareClassSampler(rare, image_class_shares(data), *place), self.workers)
-        return Loading(samples, EpochSampler(len(data), *place), self.workers)
+            return samples, RareClassSampler(rare, image_class_shares(data), *place)
+        return samples, EpochSampler(len(data), *place)
 
     def _from(self, stream: Loading | None, data: DomainData) -> Batch | None:
         return None if stream is None else self._on_device(next(stream), data)

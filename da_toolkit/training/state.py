@@ -11,7 +11,6 @@ from da_toolkit.training.trainer import Trainer
 
 def state_of(trainer: Trainer) -> dict[str, Any]:
     """Everything a resumed run needs, as tensors and plain values: the same on every rank."""
-    on_gpu = trainer.fabric.device.type == "cuda"
     regions = trainer.images.known_regions
     return {
         "done": trainer.done,
@@ -25,9 +24,21 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "meter": trainer.meter.state(),
         "decided": trainer.decisions.counts,
         "region_index": dataclasses.asdict(regions) if regions is not None else None,
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state(trainer.fabric.device) if on_gpu else None,
+        **random_state(trainer.fabric.device),
     }
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Of the generators that training draws from."""
+    on_gpu = device.type == "cuda"
+    return {"rng": torch.get_rng_state(), "cuda_rng": torch.cuda.get_rng_state(device) if on_gpu else None}
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Go on from what `random_state` found, on any device."""
+    torch.set_rng_state(state["rng"].cpu())
+    if state["cuda_rng"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_rng"].cpu(), device)
 
 
 def load_state(trainer: Trainer, state: dict[str, Any]) -> None:
@@ -48,6 +59,4 @@ def load_state(trainer: Trainer, state: dict[str, Any]) -> None:
     trainer.decisions.counts.copy_(state["decided"])
     if state["region_index"] is not None:  # of the images that frozen knowledge was made on, not of today's
         trainer.images.known_regions = RegionIndex(**state["region_index"])
-    torch.set_rng_state(state["rng"].cpu())
-    if state["cuda_rng"] is not None and trainer.fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda_rng"].cpu(), trainer.fabric.device)
+    set_random_state(state, trainer.fabric.device)

@@ -16,10 +16,11 @@ from da_toolkit.terms.stages import StageContext
 from da_toolkit.terms.step import Step, View
 from da_toolkit.terms.term import BuildContext, DomainName, Term
 from da_toolkit.training.guard import NotFinite, all_finite
-from da_toolkit.training.images import Images
+from da_toolkit.training.images import Batches, Images
 from da_toolkit.training.losses import merged, summed
 from da_toolkit.training.meter import Decisions, Meter
 from da_toolkit.training.optim import build_optimizer, set_learning_rate
+from da_toolkit.waiting import abandonable
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -102,6 +103,9 @@ class Trainer:
     ) -> None:
         """Train from the steps already done to the schedule's end.
 
+        May be abandoned while it waits for images or begins a stage. Then its state is that of the last whole step,
+        but for what a stage that just begins has changed of the terms: a state from before is to be gone on from then.
+
         Args:
             after_step: told the steps done; may evaluate and save.
             on_stage: told a stage's name as it begins.
@@ -117,7 +121,8 @@ class Trainer:
                 if self.done < end:
                     on_stage(stage.name)
                 if self.done == begin:
-                    self.begin(stage)
+                    with abandonable():
+                        self.begin(stage)
                     on_frozen(stage.name)
                     self.meter.restart()
                 while self.done < end:
@@ -163,18 +168,20 @@ class Trainer:
     def step(self) -> dict[str, Tensor]:
         """One optimiser step of the network, then one of each term's own players; the losses by name.
 
-        Raises `NotFinite` before a player would step on NaN or infinite numbers.
+        May be abandoned while it waits for images, with nothing changed. Raises `NotFinite` before a player would step
+        on NaN or infinite numbers.
         """
+        recipe = self.recipe
+        taken = [self.images.next() for _ in range(recipe.accumulate)]  # before anything changes: it may be abandoned
         self.model.train()
         self.players.train()
-        recipe = self.recipe
         multiplier = recipe.learning_rate.multiplier(self.done, recipe.schedule.steps)
         for optimizer in (self.optimizer, *self.term_optimizers.values()):
             set_learning_rate(optimizer, multiplier)
             optimizer.zero_grad(set_to_none=True)
         kept = [buffer.clone() for buffer in self._buffers()] if self.skips else []
         logged: dict[str, Tensor] = {}
-        steps = [self._learn(logged) for _ in range(recipe.accumulate)]
+        steps = [self._learn(batches, logged) for batches in taken]
         average_gradients(self.model)
         self._check(self.model, logged, steps, kept)
         average_batch_statistics(self.model)
@@ -187,9 +194,8 @@ class Trainer:
         self._advance()
         return logged
 
-    def _learn(self, logged: dict[str, Tensor]) -> Step:
-        """Gradients of all terms' losses on the next batches."""
-        batches = self.images.next()
+    def _learn(self, batches: Batches, logged: dict[str, Tensor]) -> Step:
+        """Gradients of all terms' losses on these batches."""
         for term in self.terms:
             batches = term.transform(*batches)
         step = Step(self.network, *batches, self.done, self.recipe.schedule.steps)
@@ -250,9 +256,10 @@ class Trainer:
         return merged(self.terms, [term.numbers() for term in self.terms])
 
     def figures(self) -> dict[str, np.ndarray]:
-        """What terms show of the current stage's frozen knowledge: name -> uint8 RGB [H,W,3]."""
-        context = self.context()
-        return merged(self.terms, [term.figures(context) for term in self.terms])
+        """What terms show of the current stage's frozen knowledge: name -> uint8 RGB [H,W,3]. May be abandoned."""
+        with abandonable():
+            context = self.context()
+            return merged(self.terms, [term.figures(context) for term in self.terms])
 
     def remembers(self) -> dict[DomainName, list[str]]:
         """By domain, who now keeps knowledge of single images by their index."""

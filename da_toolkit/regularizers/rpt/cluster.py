@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
 from da_toolkit.ranks.parallel import from_main, is_main, streamed_in_turn
 from da_toolkit.regularizers.rpt.regions import RegionTable, selected_labels
+from da_toolkit.waiting import interruptible, whole
 
 _CHUNK = 4096  # rows that a scikit-learn step holds at once
 _FIT = 100_000  # regions that the projection is fitted on
@@ -166,7 +168,7 @@ def assign_clusters(settings: Cluster, features: FeaturePass, counts: list[int],
         order = np.random.default_rng(seed)
         for _ in range(max(1, min(5, 2_000_000 // total))):
             for chunk in _chunks(order.permutation(total), kmeans.n_clusters):
-                kmeans.partial_fit(rows[np.sort(chunk)])
+                interruptible(partial(kmeans.partial_fit, rows[np.sort(chunk)]))
         parts = [kmeans.predict(rows[start : start + _CHUNK]) for start in range(0, total, _CHUNK)]
         del rows
     return from_main(lambda: np.concatenate(parts).astype(np.int64))
@@ -197,12 +199,13 @@ def _fit_projection(
         least = min(settings.components, depth)
         if sum(map(len, held)) >= max(_CHUNK, least):
             pca = pca or IncrementalPCA(least)
-            pca.partial_fit(np.concatenate(held))
+            interruptible(partial(pca.partial_fit, np.concatenate(held)))
             held = []
     if pca is None:
         rest = np.concatenate(held)
         components = min(settings.components, *rest.shape)
-        pca = IncrementalPCA(components).fit(rest)
+        pca = IncrementalPCA(components)
+        interruptible(partial(pca.fit, rest))
     return lambda rows: pca.transform(rows).astype(np.float32)
 
 
@@ -231,6 +234,7 @@ def save_assignment(file: Path, assignment: np.ndarray) -> None:
     """Write whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as opened:
-        np.savez_compressed(opened, assignment=assignment)
-    temporary.replace(file)
+    with whole():
+        with temporary.open("wb") as opened:
+            np.savez_compressed(opened, assignment=assignment)
+        temporary.replace(file)

@@ -1,0 +1,33 @@
+"""What a worker process does first: it leaves signals to the process that started it, and ends with it."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from contextlib import suppress
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+
+
+def start_worker() -> None:
+    """In the main thread of a process that `multiprocessing` has just started.
+
+    Stop signals reach all processes of a group, and the main one alone decides what they mean.
+    """
+    signal.set_wakeup_fd(-1)  # the main process's, if this one is a fork
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None and sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent.pid:  # it ended before
+            os._exit(1)
+
+
+def kill(processes: list[multiprocessing.Process]) -> None:
+    """End them now, since they ignore what would ask them to."""
+    for process in processes:
+        with suppress(ValueError, AttributeError):  # closed, or never begun
+            process.kill()
