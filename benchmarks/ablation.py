@@ -20,7 +20,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from accuracy import run_one
@@ -28,6 +27,7 @@ from records import keep
 from rich.progress import track
 
 from da_toolkit.data.labels import IGNORE
+from da_toolkit.data.transforms import resized_label
 from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.files import write_json
 from da_toolkit.recipe import Recipe, find_recipe, load_recipe
@@ -138,7 +138,7 @@ def region_truth(trainer: Trainer, rows: RegionRows) -> np.ndarray:
     data, size = trainer.images.target, trainer.recipe.target.size
     truth = np.zeros((rows.total, len(data.label_space)), dtype=np.int64)
     for index in range(len(data)):
-        label = cv2.resize(data.label(index), size[::-1], interpolation=cv2.INTER_NEAREST)
+        label = resized_label(data.label(index), size)
         place = trainer.images.regions(data.image(index)) + int(rows.offsets[index])
         known = label != IGNORE
         np.add.at(truth, (place[known], label[known]), 1)

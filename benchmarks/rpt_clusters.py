@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from lightning.fabric import Fabric
@@ -20,7 +19,7 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.data.loader import Loading
 from da_toolkit.data.samples import Samples
 from da_toolkit.data.superpixels import SuperpixelCache
-from da_toolkit.data.transforms import Augmentation
+from da_toolkit.data.transforms import Augmentation, resized_label
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.files import write_json
 from da_toolkit.recipe import find_recipe, load_recipe
@@ -42,7 +41,7 @@ def purities(data_root: Path, images: int) -> tuple[float, dict[str, dict[str, f
     counts, truth = [], []
     for index in chosen:
         regions = cache(data.image(index))
-        label = cv2.resize(data.label(index), size[::-1], interpolation=cv2.INTER_NEAREST)
+        label = resized_label(data.label(index), size)
         known = label != IGNORE
         counts.append(int(regions.max()) + 1)
         own = np.zeros((counts[-1], len(recipe.source.label_space)), dtype=np.int64)

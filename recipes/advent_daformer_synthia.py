@@ -17,7 +17,11 @@ recipe = Recipe(
     ),
     method=Adversarial(
         discriminators=(SelfInformation(weight=1e-3, start=0.5),),
-        regularizers=(ClassColours(), MeanTeacher(momentum=0.99, threshold=0.968, start=0.6), FeatureDistance()),
+        regularizers=(
+            ClassColours(),
+            MeanTeacher(momentum=0.99, threshold=0.968, weights="batch", statistics="batch", start=0.6),
+            FeatureDistance(),
+        ),
     ),
     schedule=Schedule((Stage("train", steps=250_000),)),
     optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),

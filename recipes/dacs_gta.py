@@ -15,9 +15,13 @@ recipe = Recipe(
         aux=False,
         dilations=(6, 12),
     ),
-    method=SourceOnly(regularizers=(MeanTeacher(momentum=0.99, threshold=0.968),)),
+    method=SourceOnly(
+        regularizers=(
+            MeanTeacher(momentum=0.99, threshold=0.968, weights="batch", statistics="batch", first_momentum="zero"),
+        )
+    ),
     schedule=Schedule((Stage("train", steps=250_000),)),
-    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4, repeats="as_published"),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
     batch_size=2,
     source_augmentation=Augmentation(crop=(512, 512)),

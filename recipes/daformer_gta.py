@@ -12,17 +12,24 @@ recipe = Recipe(
     method=SourceOnly(
         regularizers=(
             MeanTeacher(
-                momentum=0.999, threshold=0.968, ignore_top=15 / 512, ignore_bottom=120 / 512, mix=ClassMix(jitter=0.2)
+                momentum=0.999,
+                threshold=0.968,
+                ignore_top=15 / 512,
+                ignore_bottom=120 / 512,
+                mix=ClassMix(jitter=0.2),
+                weights="batch",
+                statistics="batch",
             ),
             FeatureDistance(weight=0.005),
         ),
+        average="all",
     ),
     schedule=Schedule((Stage("train", steps=40_000),)),
-    optimizer=AdamW(lr=6e-5, head_multiplier=10, weight_decay=0.01),
-    learning_rate=LearningRate("poly", power=1.0, warmup=1_500),
+    optimizer=AdamW(lr=6e-5, head_multiplier=10, weight_decay=0.01, decay_norms=False),
+    learning_rate=LearningRate("poly", power=1.0, warmup=1_500, counted_from="start"),
     batch_size=2,
     source_augmentation=Augmentation(flip=True, crop=(512, 512)),
     target_augmentation=Augmentation(flip=True, crop=(512, 512)),
-    rare_classes=RareClasses(temperature=0.01),
+    rare_classes=RareClasses(temperature=0.01, least=3_000 / (1052 * 1914), least_of_crop=1_500 / 512**2),
     reported=Reported(miou=68.3, paper="Hoyer et al., CVPR 2022", note="not reproduced here"),
 )

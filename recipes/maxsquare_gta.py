@@ -11,13 +11,15 @@ recipe = Recipe(
     model=DeepLabV2(
         backbone="resnet101",
         output_stride=8,
-        batch_norm="affine_frozen",
+        batch_norm="train",
         aux=True,
-        dilations=(6, 12, 18, 24),
+        # The paper starts from a network trained on the source: run source_only_gta first.
+        weights="runs/source_only_gta/0",
+        dilations=(6, 12),
     ),
     method=SourceOnly(regularizers=(MaxSquares(weight=0.1, aux_weight=0.02, alpha=0.2),)),
     schedule=Schedule((Stage("train", steps=120_000),)),
-    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4, repeats="as_published"),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
     batch_size=1,
     reported=Reported(

@@ -18,7 +18,7 @@ recipe = Recipe(
     # The schedule is ours: 60,000 steps on the source, then three rounds.
     method=SourceOnly(regularizers=(Prototypes(momentum=0.999, prototype_momentum=0.9999),)),
     schedule=Schedule((Stage("warm-up", steps=60_000), *rounds(3, steps=20_000))),
-    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4, repeats="as_published"),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
     batch_size=1,
 )

@@ -18,7 +18,7 @@ recipe = Recipe(
     ),
     method=SourceOnly(regularizers=(RPT(),)),
     schedule=Schedule((Stage("warm-up", steps=45_000), *rounds(3, steps=15_000))),
-    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
+    optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4, repeats="as_published"),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
     batch_size=1,
 )

@@ -10,6 +10,7 @@ from PIL import Image
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.encodings import CITYSCAPES_ID_TO_TRAIN, SYNTHIA_ID_TO_TRAIN
 from da_toolkit.data.labels import CITYSCAPES19, IGNORE
+from da_toolkit.data.transforms import resized_label
 from da_toolkit.errors import UserError
 
 Size = tuple[int, int] | None
@@ -32,7 +33,7 @@ def _frames(data: DomainData, size: Size) -> Iterator[tuple[int, np.ndarray, np.
         image, label = data.image(index), data.label(index)
         if size is not None:
             image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC)
-            label = cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
+            label = resized_label(label, size)
         yield index, image, label
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from da_toolkit.data.labels import LabelSpace
+from da_toolkit.data.transforms import NEAREST
 
 _MARGIN, _GAP = 16, 6
 _PAPER, _INK = (255, 255, 255), (32, 36, 44)
@@ -62,7 +63,7 @@ def prediction_grid(
         )
         for left, labels in zip(lefts[1:], columns.values(), strict=True):
             shown = labels[row] if labels[row].ndim == 3 else space.colorize(labels[row])
-            tile = cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)
+            tile = cv2.resize(shown, size, interpolation=NEAREST)
             page.paste(Image.fromarray(tile), (left, top))
         top += height + _GAP
     legend.draw(draw, top)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import cv2
 import numpy as np
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import CITYSCAPES_IDS, RawClasses
 from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.listing import images_in, paired
+from da_toolkit.data.transforms import resized_label
 from da_toolkit.errors import UserError
 from da_toolkit.registry import DOMAINS
 
@@ -28,7 +28,7 @@ def _may_differ(key: str) -> bool:
 
 def _fit(key: str, ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if ids.shape != size and _may_differ(key):
-        return cv2.resize(ids, size[::-1], interpolation=cv2.INTER_NEAREST)
+        return resized_label(ids, size)
     return ids
 
 

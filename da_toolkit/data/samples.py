@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
@@ -14,7 +13,7 @@ from da_toolkit.data.batch import Batch, Fault
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.sampling import Place
 from da_toolkit.data.shared_memory import stored
-from da_toolkit.data.transforms import Augmentation, augment, resized
+from da_toolkit.data.transforms import Augmentation, augment, resized, resized_label
 from da_toolkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -105,18 +104,14 @@ class Samples(Dataset):
                     "run, and what the run knows of its regions is of the old one. Restore it, or start anew with "
                     "--overwrite."
                 )
-            regions = _nearest(regions, self.size)
-            image, label = resized(image, self.size), None if label is None else _nearest(label, self.size)
+            regions = resized_label(regions, self.size)
+            image, label = resized(image, self.size), None if label is None else resized_label(label, self.size)
         seeds = np.random.SeedSequence((self.seed, index, epoch)).generate_state(_TRIES if wanted else 1)
         for seed in seeds.tolist():
             moved = augment(self.pipeline, image, label, seed, regions)
             if not wanted or moved[1] is None or (moved[1] == wanted[0]).mean() >= self.least:
                 break
         return Sample(moved[0], moved[1], index, moved[2])
-
-
-def _nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def collate(samples: list[Sample]) -> Batch:

@@ -12,6 +12,10 @@ from da_toolkit.errors import UserError
 if TYPE_CHECKING:
     import albumentations as A
 
+NEAREST = cv2.INTER_NEAREST_EXACT
+"""How labels move, as in Pillow. OpenCV's INTER_NEAREST takes the pixel in which the upper left corner lies: half a
+pixel beside the image."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -47,11 +51,14 @@ class Augmentation:
             raise UserError(f"augmentation.crop {(height, width)} is larger than the domain's size {tuple(size)}.")
         fills = max(height / size[0], width / size[1]) * (1 + 1e-6)  # or rounding would leave a pixel missing
         steps: list[A.BasicTransform | A.BaseCompose] = [
-            A.Resize(*size, interpolation=cv2.INTER_CUBIC, area_for_downscale="image")  # as `resized`
+            A.Resize(  # as `resized` and `resized_label`
+                *size, interpolation=cv2.INTER_CUBIC, mask_interpolation=NEAREST, area_for_downscale="image"
+            )
         ]
         if self.scale != (1.0, 1.0):
             low, high = (max(zoom, fills) for zoom in self.scale)
-            steps.append(A.RandomScale((low - 1, high - 1), area_for_downscale="image", p=1))
+            zoom = A.RandomScale((low - 1, high - 1), mask_interpolation=NEAREST, area_for_downscale="image", p=1)
+            steps.append(zoom)
         if self.scale != (1.0, 1.0) or self.crop is not None:
             steps.append(A.RandomCrop(height, width))
         if self.flip:
@@ -75,6 +82,11 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return image
     grows = image.shape[0] <= size[0] and image.shape[1] <= size[1]
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
+
+
+def resized_label(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labels or region numbers [H,W] -> [*size], each that of the pixel in which its centre lies."""
+    return cv2.resize(values, size[::-1], interpolation=NEAREST)
 
 
 def augment(

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from da_toolkit.methods.supervised import SourceOnly
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.terms.step import Level, Step, View
 from da_toolkit.terms.term import BuildContext, Regularizer, Term
+
+Resolution = Literal["image", "head"]
 
 
 def self_information(log_probabilities: Tensor) -> Tensor:
@@ -69,12 +72,18 @@ class EntropyTerm(TargetTerm):
 
     name = "entropy"
 
-    def __init__(self, weight: float, aux_weight: float, eta: float | None = None) -> None:
+    def __init__(
+        self, weight: float, aux_weight: float, eta: float | None = None, resolution: Resolution = "image"
+    ) -> None:
         super().__init__(weight, aux_weight)
-        self.eta = eta
+        self.eta, self.resolution = eta, resolution
 
     def loss(self, view: View, level: Level) -> Tensor:
-        entropy = entropy_map(view.log_probabilities(level))
+        if self.resolution == "image":
+            log_p = view.log_probabilities(level)
+        else:
+            log_p = view.coarse(level).float().log_softmax(1)
+        entropy = entropy_map(log_p)
         return entropy.mean() if self.eta is None else (entropy.square() + 1e-8).pow(self.eta).mean()
 
 
@@ -102,9 +111,11 @@ class Entropy(Regularizer):
     """The same at the auxiliary level, where the network has one."""
     eta: float | None = None
     """Exponent of the Charbonnier penalty that FDA puts on the entropy (2 there); by default none."""
+    resolution: Resolution = "image"
+    """Where it is taken: of logits brought to the "image"'s size, as MinEnt does, or as the "head" gives them (FDA)."""
 
     def build(self, context: BuildContext) -> Term:
-        return EntropyTerm(self.weight, self.aux_weight, self.eta)
+        return EntropyTerm(self.weight, self.aux_weight, self.eta, self.resolution)
 
 
 @REGULARIZERS.register("max_squares", family="entropy", paper="Chen et al., ICCV 2019 (arXiv 1909.13589)")

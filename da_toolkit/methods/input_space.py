@@ -80,7 +80,8 @@ class _Lab(SourceTransfer):
 )
 def fda() -> SourceOnly:
     """Fourier domain adaptation: one band, with the Charbonnier entropy on target predictions."""
-    return SourceOnly(regularizers=(FourierTransfer(), Entropy(weight=0.005, aux_weight=0.0, eta=2.0)))
+    entropy = Entropy(weight=0.005, aux_weight=0.0, eta=2.0, resolution="head")
+    return SourceOnly(regularizers=(FourierTransfer(), entropy))
 
 
 @METHODS.register(

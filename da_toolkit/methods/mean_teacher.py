@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ from da_toolkit.errors import UserError
 from da_toolkit.methods.feature_distance import FeatureDistance
 from da_toolkit.methods.mixing import block_mask, change_colours, class_mask
 from da_toolkit.methods.supervised import SourceOnly
-from da_toolkit.models.teacher import Teacher
-from da_toolkit.ranks.parallel import random_rows
+from da_toolkit.models.teacher import FirstMomentum, Statistics, Teacher
+from da_toolkit.ranks.parallel import mean_over_ranks, random_rows
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.step import Step
@@ -57,11 +57,18 @@ class MeanTeacher(Regularizer):
     momentum: float = 0.99
     """Of the teacher's moving average, 0..1."""
     threshold: float = 0.968
-    """An image's labels count as much as its share of pixels surer than this, 0..1."""
+    """Labels count as much as the share of pixels surer than this, 0..1."""
     ignore_top: float = 0.0
     """Share 0..1 of the target image's rows, from its top, whose labels do not count (DAFormer: 15 of 512)."""
     ignore_bottom: float = 0.0
     """The same from its bottom, where the car's bonnet is (DAFormer: 120 of 512)."""
+    weights: Literal["image", "batch"] = "image"
+    """Whose share of sure pixels counts: each image's own, or that of the whole batch, as in DACS and DAFormer."""
+    statistics: Statistics = "running"
+    """What the teacher's batch norms use: "running", the network's mean and variance of all that it saw, or "batch",
+    those of the target images it labels, as in DACS and DAFormer."""
+    first_momentum: FirstMomentum = "half"
+    """Of the teacher's first step; it rises from there to `momentum`. "half" as in DAFormer, "zero" as in DACS."""
     start: float = 0.0
     """Share of the run's steps, 0..1, before its losses begin; the teacher follows from the first step."""
     mix: ClassMix = field(default_factory=ClassMix)
@@ -92,13 +99,13 @@ class MeanTeacherTerm(Term):
     def __init__(self, settings: MeanTeacher, context: BuildContext) -> None:
         super().__init__()
         self.settings = settings
-        self.teacher = Teacher(context.network)
+        self.teacher = Teacher(context.network, settings.statistics)
         self.num_classes = len(context.label_space)
         mean = cast(Tensor, context.network.mean)
         self.register_buffer("blank", mean.clone())  # what normalisation makes 0
 
     def follow(self, network: nn.Module) -> None:
-        self.teacher.follow(network, self.settings.momentum)
+        self.teacher.follow(network, self.settings.momentum, self.settings.first_momentum)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         if step.index < self.settings.start * step.total:
@@ -128,9 +135,12 @@ class MeanTeacherTerm(Term):
 
 def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor, Tensor]:
     """Labels int64 [B,H,W] of probabilities [B,C,H,W], and what each pixel counts, float32 [B,H,W]:
-    the share of its image's pixels whose highest probability exceeds the threshold; 0 in ignored rows."""
+    the share of its image's or the batch's pixels whose highest probability exceeds the threshold; 0 in ignored rows.
+    With several processes, a batch is that of all."""
     highest, label = probabilities.max(1)
     share = (highest > settings.threshold).float().mean((1, 2), keepdim=True)
+    if settings.weights == "batch":
+        share = mean_over_ranks(share.mean())
     sure = share.expand_as(highest).clone()
     rows = label.shape[1]
     sure[:, : round(settings.ignore_top * rows)] = 0
@@ -156,7 +166,8 @@ def weighted_loss(logits: Tensor, label: Tensor, pixel_weights: Tensor) -> Tenso
 )
 def dacs() -> SourceOnly:
     """Mean teacher with ClassMix across domains."""
-    return SourceOnly(regularizers=(MeanTeacher(),))
+    teacher = MeanTeacher(weights="batch", statistics="batch", first_momentum="zero")
+    return SourceOnly(regularizers=(teacher,))
 
 
 @METHODS.register(
@@ -166,7 +177,8 @@ def dacs() -> SourceOnly:
 )
 def daformer() -> SourceOnly:
     """DACS with a slower teacher and the ImageNet feature distance; its recipes also sample rare classes."""
-    return SourceOnly(regularizers=(MeanTeacher(momentum=0.999), FeatureDistance()))
+    teacher = MeanTeacher(momentum=0.999, weights="batch", statistics="batch")
+    return SourceOnly(regularizers=(teacher, FeatureDistance()), average="all")
 
 
 @METHODS.register(
@@ -176,4 +188,5 @@ def daformer() -> SourceOnly:
 )
 def mic() -> SourceOnly:
     """DAFormer's training with masked image consistency."""
-    return SourceOnly(regularizers=(MeanTeacher(momentum=0.999, masking=Masking()), FeatureDistance()))
+    teacher = MeanTeacher(momentum=0.999, weights="batch", statistics="batch", masking=Masking())
+    return SourceOnly(regularizers=(teacher, FeatureDistance()), average="all")

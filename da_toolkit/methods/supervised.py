@@ -71,7 +71,7 @@ class Supervised(Term):
     ) -> None:
         super().__init__()
         self.domain: Literal["source", "target"] = domain
-        self.aux_weight = aux_weight
+        self.aux_weight, self.average = aux_weight, context.average
         self.weights = LabelWeights(context)
 
     def begin_stage(self, stage: StageContext) -> None:
@@ -80,9 +80,10 @@ class Supervised(Term):
     def losses(self, step: Step) -> dict[str, Tensor]:
         view = step.source if self.domain == "source" else step.target
         weights = self.weights.tensor
-        losses = {"seg": segmentation_loss(view.logits(), view.label, weights)}
+        losses = {"seg": segmentation_loss(view.logits(), view.label, weights, self.average)}
         if view.output.aux_logits is not None:
-            losses["seg_aux"] = self.aux_weight * segmentation_loss(view.logits("aux"), view.label, weights)
+            aux = segmentation_loss(view.logits("aux"), view.label, weights, self.average)
+            losses["seg_aux"] = self.aux_weight * aux
         return losses
 
 

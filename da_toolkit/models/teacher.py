@@ -1,23 +1,42 @@
 """A copy of the segmentation network that never learns by itself: it is set to the network, or follows it."""
 
 import copy
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Statistics = Literal["running", "batch"]
+"""What batch norms normalise by: the mean and variance that they keep, or those of the images that they are given."""
+
+FirstMomentum = Literal["half", "zero"]
+"""Momentum of a teacher's first step."""
+
 
 class Teacher(nn.Module):
-    """Always in `eval` mode and without gradients."""
+    """Always without gradients, and in `eval` mode but for what `statistics` says.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: what it begins as a copy of.
+        statistics: with "batch", the batch norms that the network trains with statistics of its batch take those of
+            the teacher's; dropout and drop path stay off.
+    """
+
+    def __init__(self, network: nn.Module, statistics: Statistics = "running") -> None:
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(False)
+        self.statistics = statistics
         self.steps = 0
-        self.eval()
+        self.train()
 
     def train(self, mode: bool = True) -> "Teacher":
-        return super().train(False)
+        super().train(False)
+        if self.statistics == "batch":
+            self.network.train()  # itself, for it may keep some norms frozen
+            for module in self.network.modules():
+                module.training &= isinstance(module, nn.modules.batchnorm._BatchNorm)
+        return self
 
     @torch.no_grad()
     def copy_from(self, network: nn.Module) -> None:
@@ -26,13 +45,14 @@ class Teacher(nn.Module):
             mine.copy_(its)
 
     @torch.no_grad()
-    def follow(self, network: nn.Module, momentum: float) -> None:
+    def follow(self, network: nn.Module, momentum: float, first: FirstMomentum = "half") -> None:
         """Exponential moving average of the weights (Tarvainen & Valpola, NeurIPS 2017); buffers are copied.
 
-        Step i uses min(1 - 1/(i+1), momentum), so that the first steps forget the random start.
+        The momentum rises 1/2, 2/3, 3/4, ... until it reaches `momentum`, so that the first steps forget the random
+        start; with "zero" it rises 0, 1/2, 2/3, ..., so that the first step makes this the network.
         """
         self.steps += 1
-        share = 1 - min(1 - 1 / (self.steps + 1), momentum)
+        share = 1 - min(1 - 1 / (self.steps + (first == "half")), momentum)
         mine: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(mine, [parameter.detach() for parameter in network.parameters()], share)
         for kept, buffer in zip(self.network.buffers(), network.buffers(), strict=True):

@@ -29,6 +29,10 @@ class SGD(Optimizer):
     """Stochastic gradient descent with momentum; defaults are AdaptSegNet's."""
 
     momentum: float = 0.9
+    repeats: Literal["once", "as_published"] = "once"
+    """Updates of each backbone parameter a step: "once", or "as_published", as often as the optimisers of AdaptSegNet,
+    ADVENT, DACS, FDA, CRST, MaxSquare and ProDA hold it: 3 times in a residual block, 4 in its downsampling path, once
+    in the stem, as the heads."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class AdamW(Optimizer):
 
     lr: float = 6e-5
     weight_decay: float = 0.01
+    decay_norms: bool = True
+    """Scales and shifts of the backbone's norm layers decay too; in DAFormer's training they do not."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +54,21 @@ class LearningRate:
     """Exponent of the poly shape."""
     warmup: int = 0
     """Steps of linear warm-up from 0."""
+    counted_from: Literal["warmup", "start"] = "warmup"
+    """Where the shape begins: at the warm-up's end, or at the run's start, so that the warm-up is a factor on it and
+    ends on its line (DAFormer: 0.9625 after 1,500 of 40,000 steps)."""
     horizon: int | None = None
     """Step at which the rate reaches 0; by default the run's end. Published runs often stop before it."""
 
     def multiplier(self, step: int, total: int) -> float:
         """Factor 0..1 on the base rate before optimiser step `step` (0-based) of `total`."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        end = self.horizon or total
-        progress = min(1.0, (step - self.warmup) / max(1, end - self.warmup))
+        begin = self.warmup if self.counted_from == "warmup" else 0
+        ramp = (step + 1) / self.warmup if step < self.warmup else 1.0
+        return ramp * self._shape(max(0, step - begin) / max(1, (self.horizon or total) - begin))
+
+    def _shape(self, progress: float) -> float:
+        """The factor at `progress`, 0..1 (above: as at 1), from where the shape begins."""
+        progress = min(1.0, progress)
         if self.shape == "poly":
             return (1 - progress) ** self.power
         if self.shape == "cosine":

@@ -44,13 +44,18 @@ class View:
             )
         return self.batch.label
 
+    def coarse(self, level: Level = "main") -> Tensor:
+        """[B,C,h,w], logits at the head's own resolution. Raises `UserError` for a level the network lacks."""
+        found = self.output.logits if level == "main" else self.output.aux_logits
+        if found is None:
+            raise UserError("A term asks for the network's auxiliary level, and it has none: set model.aux.")
+        return found
+
     def logits(self, level: Level = "main") -> Tensor:
         """float32 [B,C,H,W] at the image's resolution. Raises `UserError` for a level the network lacks."""
         if level not in self._logits:
-            coarse = self.output.logits if level == "main" else self.output.aux_logits
-            if coarse is None:
-                raise UserError("A term asks for the network's auxiliary level, and it has none: set model.aux.")
-            self._logits[level] = F.interpolate(coarse.float(), size=self.batch.image.shape[2:], mode="bilinear")
+            coarse = self.coarse(level).float()
+            self._logits[level] = F.interpolate(coarse, size=self.batch.image.shape[2:], mode="bilinear")
         return self._logits[level]
 
     def probabilities(self, level: Level = "main") -> Tensor:

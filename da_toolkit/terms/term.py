@@ -84,6 +84,8 @@ class BuildContext:
     """Settings of the network, for terms that need another one like it."""
     class_balance: float = 0.0
     """The method's own."""
+    average: Literal["labelled", "all"] = "labelled"
+    """The method's own."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,9 @@ class Method:
     class_balance: float = 0.0
     """Weights (class frequency)^-class_balance in the cross-entropy of true labels: 0 = none, 0.5 = inverse square
     root. Labels that a network makes itself, RPT's too, have none."""
+    average: Literal["labelled", "all"] = "labelled"
+    """Pixels over which the cross-entropy of true labels is averaged: those with a label, or all, so that images with
+    many ignored pixels count less (DAFormer)."""
 
     @property
     def own_reads(self) -> Reads:
@@ -155,7 +160,7 @@ class Method:
 
     def build(self, context: BuildContext) -> list[Term]:
         """The method's own terms, then its regularizers'."""
-        context = replace(context, class_balance=self.class_balance)
+        context = replace(context, class_balance=self.class_balance, average=self.average)
         own = _given(self, "terms", context)
         joined = [_given(regularizer, "build", context) for regularizer in self.regularizers]
         if not isinstance(own, list):

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 import torch
 
@@ -16,7 +15,7 @@ from da_toolkit.data.samples import Samples
 from da_toolkit.data.sampling import EpochSampler, Place
 from da_toolkit.data.shared_memory import check_room
 from da_toolkit.data.superpixels import SuperpixelCache
-from da_toolkit.data.transforms import Augmentation
+from da_toolkit.data.transforms import Augmentation, resized_label
 from da_toolkit.errors import UserError
 from da_toolkit.ranks.parallel import gathered_in_turn
 from da_toolkit.recipe.recipe import Recipe
@@ -128,7 +127,7 @@ class Images:
         if not allowed:
             raise UserError(f"A term asks for {domain} labels, and the method's `own_reads` does not name them.")
         order = np.random.default_rng(self.seed).permutation(len(data))
-        return (cv2.resize(data.label(i), size[::-1], interpolation=cv2.INTER_NEAREST) for i in order.tolist())
+        return (resized_label(data.label(i), size) for i in order.tolist())
 
     def region_index(self) -> RegionIndex | None:
         """Regions of every target image, made where they are missing, once a run; none where nothing reads them."""
@@ -155,7 +154,7 @@ class Images:
         regions = self.regions if data is self.target else None
         rare = self.recipe.rare_classes if data is self.source else None
         keys = self._region_keys() if data is self.target else None
-        samples = Samples(data, size, augmentation, labels, seed, regions, rare.least if rare else 0.0, keys)
+        samples = Samples(data, size, augmentation, labels, seed, regions, rare.crop_share if rare else 0.0, keys)
         place = self.recipe.batch_size, seed, self.seen, self.fabric.global_rank, self.fabric.world_size
         if rare is not None:
             return samples, RareClassSampler(rare, image_class_shares(data), *place)

@@ -15,6 +15,7 @@ from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.stages import StageContext
 from da_toolkit.terms.step import Step, View
 from da_toolkit.terms.term import BuildContext, DomainName, Term
+from da_toolkit.training.groups import parameter_groups
 from da_toolkit.training.guard import NotFinite, all_finite
 from da_toolkit.training.images import Batches, Images
 from da_toolkit.training.losses import merged, summed
@@ -67,7 +68,7 @@ class Trainer:
         self.terms = cast(list[Term], list(self.players))
         network = torch.compile(self.model) if compile else self.model
         self.network = self._in_precision(network)
-        groups = self.model.parameter_groups(recipe.optimizer.lr, recipe.optimizer.head_multiplier)
+        groups = parameter_groups(self.model, recipe.optimizer)
         own = {number: term.optimizer() for number, term in enumerate(self.terms)}
         self.optimizer = self._set_up(build_optimizer(recipe.optimizer, groups))
         self.term_optimizers = {number: self._set_up(o) for number, o in own.items() if o is not None}

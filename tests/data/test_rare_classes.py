@@ -61,6 +61,23 @@ def test_crops_hold_the_wanted_class_where_ten_tries_can(toy):
     assert shares[0] > 0.9 > shares[1] + 0.1
 
 
+def test_an_image_and_a_crop_may_need_different_shares_of_a_class(toy, tiny_trainer):
+    from da_toolkit.methods import SourceOnly
+
+    assert RareClasses(least=0.4).crop_share == 0.4 and RareClasses(least=0.4, least_of_crop=0.0).crop_share == 0
+    with pytest.raises(UserError, match="least_of_crop"):
+        RareClasses(least_of_crop=1.5)
+    rare = RareClasses(temperature=0.5, least=0.01, least_of_crop=0.3)
+    crop = Augmentation(crop=(20, 48))
+    trainer = tiny_trainer(SourceOnly(), rare_classes=rare, source_augmentation=crop)
+    shares = image_class_shares(trainer.images.source)
+    draws = [place for places in islice(RareClassSampler(rare, shares, 2, seed=0), 20) for place in places]
+    usual = Samples(trainer.images.source, (64, 96), crop, True, seed=0, least=0.3)
+    for place, label in zip(draws, (row for _ in range(20) for row in trainer.images.next()[0].label), strict=True):
+        assert shares[place[1], place[2]] >= 0.01
+        assert (label.numpy() == usual[place].label).all()
+
+
 def test_a_run_draws_by_class(tiny_trainer):
     from da_toolkit.methods import SourceOnly
 

@@ -77,6 +77,26 @@ def test_the_charbonnier_penalty(logits):
     assert EntropyTerm(1.0, 1.0, eta=2.0).loss(Given(), "main").item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("level", ["main", "aux"])
+def test_the_entropy_may_be_taken_at_the_heads_resolution(level, tiny_trainer):
+    """FDA's: (H^2 + 1e-8)^2 of each position of the head's own map, not of the enlarged one."""
+    part = Entropy(weight=0.3, aux_weight=0.7, eta=2.0, resolution="head")
+    trainer = tiny_trainer(SourceOnly(regularizers=(part,)))
+    step = step_of(trainer)
+    coarse = step.target.output.logits if level == "main" else step.target.output.aux_logits
+    assert coarse.shape[2:] == (4, 6)
+    total = 0.0
+    for image in range(2):
+        for row in range(4):
+            for column in range(6):
+                p = coarse[image, :, row, column].double().softmax(0).tolist()
+                total += ((-sum(v * math.log(v) for v in p) / math.log(19)) ** 2 + 1e-8) ** 2
+    found = trainer.terms[1].losses(step)["entropy" if level == "main" else "entropy_aux"].item()
+    assert found == pytest.approx((0.3 if level == "main" else 0.7) * total / 48, rel=1e-4)
+    enlarged = EntropyTerm(0.3, 0.7, 2.0).losses(step)["entropy" if level == "main" else "entropy_aux"].item()
+    assert abs(enlarged - found) > 1e-4 * found
+
+
 @pytest.mark.parametrize(("part", "name"), [(Entropy(weight=0.5), "entropy"), (MaxSquares(weight=0.5), "max_square")])
 def test_both_levels_have_their_weight(part, name, tiny_trainer):
     step = step_of(trainer := tiny_trainer(SourceOnly(regularizers=(part,))))

@@ -9,6 +9,7 @@ from tester import step_of
 from da_toolkit.errors import UserError
 from da_toolkit.methods import ClassMix, Masking, MeanTeacher, Oracle, SourceOnly
 from da_toolkit.methods.mean_teacher import pseudo_labels, weighted_loss
+from da_toolkit.models.segmenter import Output
 from da_toolkit.models.teacher import Teacher
 
 
@@ -36,6 +37,99 @@ def test_the_teacher_is_the_moving_average(tiny_trainer):
     assert torch.equal(teacher.network[1].running_mean, network[1].running_mean)
     teacher.train()
     assert not teacher.network.training and not teacher.network[1].training
+
+
+def test_the_first_step_may_make_the_teacher_the_network():
+    """DACS: m = min(1 - 1/i, momentum) at step i = 1, 2, ..., so 0 first; DAFormer's is 1/2 first."""
+    network = torch.nn.Linear(3, 2).double()
+    teachers = {first: Teacher(network) for first in ("half", "zero")}
+    expected = {first: network.weight.detach().clone() for first in teachers}
+    for step in range(1, 13):
+        with torch.no_grad():
+            network.weight.add_(torch.randn(2, 3, dtype=torch.float64))
+        for first, teacher in teachers.items():
+            teacher.follow(network, 0.8, first)
+            momentum = min(1 - 1 / (step + 1) if first == "half" else 1 - 1 / step, 0.8)
+            expected[first] = momentum * expected[first] + (1 - momentum) * network.weight.detach()
+            torch.testing.assert_close(teacher.network.weight, expected[first], rtol=0, atol=1e-12)
+        if step == 1:
+            assert torch.equal(teachers["zero"].network.weight, network.weight)
+            assert not torch.equal(teachers["half"].network.weight, network.weight)
+
+
+@pytest.mark.parametrize("first", ["half", "zero"])
+def test_the_setting_of_the_first_step_reaches_the_teacher(tiny_trainer, first):
+    trainer = make(tiny_trainer, first_momentum=first)
+    trainer.step()
+    pairs = zip(trainer.terms[1].teacher.network.parameters(), trainer.model.parameters(), strict=True)
+    assert all(torch.equal(mine, its) for mine, its in pairs) == (first == "zero")
+
+
+class OneNorm(torch.nn.Module):
+    """Convolution, batch norm, dropout: enough to write its output down."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.drop = torch.nn.Conv2d(3, 5, 1), torch.nn.BatchNorm2d(5), torch.nn.Dropout(0.5)
+        with torch.no_grad():
+            self.norm.weight.uniform_(0.5, 2)
+            self.norm.bias.normal_()
+
+    def forward(self, images):
+        return Output(self.drop(self.norm(self.conv(images))), None, images)
+
+
+def test_batch_statistics_are_the_mean_and_variance_of_the_images_it_labels():
+    torch.manual_seed(0)
+    network = OneNorm()
+    teachers = {kind: Teacher(network, kind) for kind in ("running", "batch")}
+    images = torch.rand(3, 3, 6, 7) * 4 - 1
+    x = network.conv(images).detach()
+    scale, shift = network.norm.weight.detach().view(1, 5, 1, 1), network.norm.bias.detach().view(1, 5, 1, 1)
+    own = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+    expected = {"running": x / (1 + 1e-5) ** 0.5, "batch": own}
+    for kind, teacher in teachers.items():
+        for mode in (True, False, True):
+            teacher.train(mode)
+            found = teacher.probabilities(images)
+            torch.testing.assert_close(found, (expected[kind] * scale + shift).softmax(1))
+        teacher.follow(network, 0.9)  # what its norms noted meanwhile is forgotten
+        assert torch.equal(teacher.network.norm.running_mean, network.norm.running_mean)
+
+
+def test_norms_that_a_network_keeps_frozen_stay_so_in_its_teacher(with_dropout):
+    network = with_dropout.build(4)
+    teacher = Teacher(network, "batch")
+    training = [module for module in teacher.network.modules() if module.training]
+    assert training and all(isinstance(module, torch.nn.BatchNorm2d) for module in training)
+    assert not any(module.training for module in teacher.network.backbone.modules())
+
+
+def test_the_setting_of_the_statistics_reaches_the_teacher(tiny_trainer):
+    trainer = make(tiny_trainer, statistics="batch")
+    trainer.step()
+    term = trainer.terms[1]
+    network = copy.deepcopy(term.teacher.network).train()
+    images = step_of(trainer).target.batch.image
+    with torch.no_grad():
+        logits = torch.nn.functional.interpolate(network(images).logits, size=images.shape[2:], mode="bilinear")
+    torch.testing.assert_close(term.teacher.probabilities(images), logits.softmax(1))
+    network.eval()
+    with torch.no_grad():
+        logits = torch.nn.functional.interpolate(network(images).logits, size=images.shape[2:], mode="bilinear")
+    assert (term.teacher.probabilities(images) - logits.softmax(1)).abs().max() > 1e-3
+
+
+def test_labels_may_count_as_much_as_their_batch_is_sure():
+    """DACS and DAFormer: one share, of all images' pixels together."""
+    probabilities = torch.randn(3, 4, 8, 6, generator=torch.Generator().manual_seed(1)).mul(4).softmax(1)
+    probabilities[2] = 0.25  # an image that is sure nowhere
+    label, sure = pseudo_labels(probabilities, MeanTeacher(threshold=0.7, ignore_bottom=0.25, weights="batch"))
+    pixels = [float(probabilities[b, :, h, w].max()) for b in range(3) for h in range(8) for w in range(6)]
+    share = sum(pixel > 0.7 for pixel in pixels) / len(pixels)
+    assert 0 < share < 1 and torch.equal(label, probabilities.argmax(1))
+    assert sure[:, :6].flatten().tolist() == pytest.approx([share] * (3 * 6 * 6)) and (sure[:, 6:] == 0).all()
+    assert pseudo_labels(probabilities, MeanTeacher(threshold=0.7))[1][2].max() == 0
 
 
 def test_labels_count_as_much_as_their_image_is_sure():

@@ -1,5 +1,6 @@
 """Offline self-training: thresholds against sorting all pixels, losses against plain sums."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -237,6 +238,42 @@ def test_losses_equal_plain_means(tiny_trainer):
     torch.testing.assert_close(losses["pseudo_smoothing"], 0.2 * -log_p.mean(1)[labelled].mean())
     entropy = -(p * log_p).sum(1) / math.log(19)
     torch.testing.assert_close(losses["pseudo_entropy"], 0.3 * entropy[~labelled].mean())
+
+
+def pixel_with(cross_entropy, mean):
+    """float64 [19] log-probabilities: -log p of class 3 is `cross_entropy`, the mean of -log p over classes `mean`."""
+    own, low, high = math.exp(-cross_entropy), 1e-30, 1 / 19
+    for _ in range(300):  # 17 classes share the rest with one that has nearly all of it
+        small = math.sqrt(low * high)
+        big = 1 - own - 17 * small
+        found = (cross_entropy - math.log(big) - 17 * math.log(small)) / 19
+        low, high = (small, high) if found > mean else (low, small)
+    p = torch.full((19,), small, dtype=torch.float64)
+    p[3], p[0] = own, big
+    return p.log()
+
+
+@pytest.mark.parametrize("recipe", ["crst_gta", "crst_synthia", "crst"])
+def test_the_published_weight_of_crst_is_multiplied_with_another_tenth(recipe, tiny_trainer):
+    """Inputs whose sum is 6.1907 in the paper's code: at its printed weight, 0.1, they would give 6.7429."""
+    regulariser = (6.7429 - 6.1907) / (0.1 - 0.01)
+    cross_entropy = 6.1907 - 0.01 * regulariser
+    method = METHODS[recipe].build() if recipe == "crst" else load_recipe(find_recipe(recipe)).method
+    for smoothing, expected in ((method.regularizers[0].smoothing, 6.1907), (0.1, 6.7429)):
+        part = dataclasses.replace(method.regularizers[0], smoothing=smoothing)
+        trainer = tiny_trainer(SourceOnly(regularizers=(part,)), rounds=True)
+        term, step = trainer.terms[1], step_of(trainer)
+        term.thresholds = torch.full((1, 19), 0.5)
+        labels = torch.full((2, 64, 96), 3)
+        labels[:, 32:] = 5
+        sure = torch.nn.functional.one_hot(labels, 19).permute(0, 3, 1, 2).float()
+        sure[:, :, 40:] = 1 / 19  # without a label: whatever is predicted there does not count
+        term.teacher.probabilities = lambda images, sure=sure: sure
+        logits = pixel_with(cross_entropy, regulariser)[None, :, None, None].repeat(2, 1, 64, 96)
+        logits[:, [3, 5], 32:] = logits[:, [5, 3], 32:]
+        logits[:, :, 40:] = torch.randn(2, 19, 24, 96, dtype=torch.float64)
+        step.target._logits["main"] = logits
+        assert sum(term.losses(step).values()).item() == pytest.approx(expected, abs=5e-6)
 
 
 def test_labels_come_from_the_rounds_start(tiny_trainer):

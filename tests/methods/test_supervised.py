@@ -6,7 +6,7 @@ import torch
 from tester import step_of
 
 from da_toolkit.errors import UserError
-from da_toolkit.methods import Oracle, SourceOnly
+from da_toolkit.methods import Adversarial, Oracle, SourceOnly
 from da_toolkit.methods.supervised import balanced_weights
 from da_toolkit.terms.cross_entropy import segmentation_loss
 
@@ -53,6 +53,47 @@ def test_nothing_labelled_costs_nothing():
         loss = segmentation_loss(logits, label, weights)
         loss.backward()
         assert loss == 0 and (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 4.0, 0.5])])
+def test_the_mean_may_be_over_all_pixels(weights):
+    """DAFormer's: ignored pixels give 0 and count, and class weights are factors."""
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(3))
+    label = torch.randint(0, 3, (2, 4, 5), generator=torch.Generator().manual_seed(4))
+    label[0, :3] = 255
+    total = 0.0
+    for b in range(2):
+        for h in range(4):
+            for w in range(5):
+                c = int(label[b, h, w])
+                if c != 255:
+                    total -= (1.0 if weights is None else float(weights[c])) * float(
+                        logits[b, :, h, w].log_softmax(0)[c]
+                    )
+    assert segmentation_loss(logits, label, weights, "all").item() == pytest.approx(total / 40, rel=1e-5)
+    assert segmentation_loss(logits, torch.full_like(label, 255), weights, "all") == 0
+
+
+@pytest.mark.parametrize("method", [SourceOnly, Oracle, Adversarial])
+def test_every_methods_labels_are_averaged_as_it_says(method, tiny_trainer):
+    def half_ignored(label):
+        label = label.clone()
+        label[:, ::2] = 255
+        return label
+
+    found = {}
+    for average in ("labelled", "all"):
+        trainer = tiny_trainer(method(average=average), forbid=method is not Oracle)
+        trainer.model.eval()
+        step = step_of(trainer, half_ignored, target_labels=method is Oracle)
+        view = step.target if method is Oracle else step.source
+        each = torch.nn.functional.cross_entropy(view.logits(), view.label, ignore_index=255, reduction="none")
+        losses = trainer.terms[0].losses(step)
+        found[average] = losses
+        expected = each.mean() if average == "all" else each.sum() / (view.label != 255).sum()
+        torch.testing.assert_close(losses["seg"], expected)
+    for name in ("seg", "seg_aux"):
+        torch.testing.assert_close(found["labelled"][name], 2 * found["all"][name])
 
 
 def test_balanced_weights():

@@ -21,6 +21,17 @@ def test_warm_up_then_cosine():
     assert LearningRate("constant").multiplier(7, 10) == 1
 
 
+def test_a_shape_counted_from_the_start_has_the_warm_up_as_a_factor():
+    """DAFormer's: after 1,500 of 40,000 steps the rate is on the line that leads to 0, not at its top."""
+    rate = LearningRate("poly", power=1.0, warmup=1_500, counted_from="start")
+    assert rate.multiplier(1_500, 40_000) == pytest.approx(0.9625, abs=1e-12)
+    for step in (0, 3, 749, 1_499, 1_501, 20_000, 39_999):
+        expected = (1 - step / 40_000) * min(1.0, (step + 1) / 1_500)
+        assert rate.multiplier(step, 40_000) == pytest.approx(expected, abs=1e-12)
+    assert LearningRate("poly", power=1.0, warmup=1_500).multiplier(1_500, 40_000) == 1
+    assert LearningRate("constant", warmup=4, counted_from="start").multiplier(1, 9) == 0.5
+
+
 def test_every_group_moves_with_its_own_base_rate():
     groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (1e-3, 1e-2)]
     optimizer = build_optimizer(SGD(lr=1e-3), groups)
