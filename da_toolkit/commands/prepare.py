@@ -28,7 +28,7 @@ from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.same_data import changes
 from da_toolkit.runs.session import Session
 from da_toolkit.runs.signals import StopRequest
-from da_toolkit.training.state import load_state
+from da_toolkit.training.state import load_state, remembers
 from da_toolkit.waiting import Abandoned
 
 
@@ -189,7 +189,7 @@ def _run_figures(run: Path, data_root: Path | None) -> dict[str, np.ndarray]:
     trainer, val = session.build()
     state = session.checkpoints.load(trainer.fabric.device)
     load_state(trainer, state)
-    changes(run, session.identity(trainer, val), state, trainer.remembers())
+    changes(run, session.identity(trainer, val), state, remembers(trainer))
     return trainer.figures()
 
 

@@ -31,7 +31,7 @@ from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.same_data import settle_data, tell_of_other_data
 from da_toolkit.runs.signals import StopRequest
 from da_toolkit.tracking.tracker import NoTracker, Tracker, make_tracker
-from da_toolkit.training.state import load_state
+from da_toolkit.training.state import load_state, remembers
 from da_toolkit.training.trainer import Trainer
 from da_toolkit.waiting import Abandoned
 
@@ -158,7 +158,7 @@ class Session:
         now = self.identity(trainer, val)
         if self.repeats is not None:
             tell_of_other_data(self.repeats, now)
-        return settle_data(self.folder, now, state, trainer.remembers(), self.runtime.accept_changed_data)
+        return settle_data(self.folder, now, state, remembers(trainer), self.runtime.accept_changed_data)
 
     def identity(self, trainer: Trainer, val: DomainData) -> Identity:
         """What the run's images are now, and of their labels those that are read."""

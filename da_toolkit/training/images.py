@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.domain import DomainData
@@ -19,7 +20,8 @@ from da_toolkit.data.transforms import Augmentation, resized_label
 from da_toolkit.errors import UserError
 from da_toolkit.ranks.parallel import gathered_in_turn
 from da_toolkit.recipe.recipe import Recipe
-from da_toolkit.terms.stages import RegionIndex
+from da_toolkit.settings.schedule import Stage
+from da_toolkit.terms.stages import RegionIndex, StageContext
 from da_toolkit.training.faults import Faults
 
 if TYPE_CHECKING:
@@ -93,6 +95,20 @@ class Images:
         assert self.streams is not None
         source, target = self.streams
         return self._from(source, self.source), self._from(target, self.target)
+
+    def context(self, stage: Stage, model: nn.Module) -> StageContext:
+        """What terms are told as a stage of training `model` begins."""
+        return StageContext(
+            stage,
+            model,
+            self.target_pass,
+            self.labels,
+            self.region_index(),
+            len(self.target),
+            self.recipe.evaluation_size,
+            self.fabric.device,
+            self.seed,
+        )
 
     def target_pass(self, shared: bool = False) -> Iterator[Batch]:
         """All target images once, in an order of the seed, at the resolution at which the network is scored.

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from da_toolkit.terms.stages import RegionIndex
+from da_toolkit.terms.term import DomainName
 from da_toolkit.training.trainer import Trainer
 
 
@@ -60,3 +61,14 @@ def load_state(trainer: Trainer, state: dict[str, Any]) -> None:
     if state["region_index"] is not None:  # of the images that frozen knowledge was made on, not of today's
         trainer.images.known_regions = RegionIndex(**state["region_index"])
     set_random_state(state, trainer.fabric.device)
+
+
+def remembers(trainer: Trainer) -> dict[DomainName, list[str]]:
+    """By domain, who now keeps knowledge of single images by their index, so that other images cannot stand in."""
+    found: dict[DomainName, list[str]] = {}
+    for term in trainer.terms:
+        for domain in term.remembers():
+            found.setdefault(domain, []).append(type(term).__name__)
+    if trainer.images.known_regions is not None:
+        found.setdefault("target", []).append("the list of superpixels")
+    return found

@@ -14,7 +14,7 @@ from da_toolkit.recipe.recipe import Recipe, classes_of
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.stages import StageContext
 from da_toolkit.terms.step import Step, View
-from da_toolkit.terms.term import BuildContext, DomainName, Term
+from da_toolkit.terms.term import BuildContext, Term
 from da_toolkit.training.groups import parameter_groups
 from da_toolkit.training.guard import NotFinite, all_finite
 from da_toolkit.training.images import Batches, Images
@@ -262,16 +262,6 @@ class Trainer:
             context = self.context()
             return merged(self.terms, [term.figures(context) for term in self.terms])
 
-    def remembers(self) -> dict[DomainName, list[str]]:
-        """By domain, who now keeps knowledge of single images by their index."""
-        found: dict[DomainName, list[str]] = {}
-        for term in self.terms:
-            for domain in term.remembers():
-                found.setdefault(domain, []).append(type(term).__name__)
-        if self.images.known_regions is not None:
-            found.setdefault("target", []).append("the list of superpixels")
-        return found
-
     def prepare_evaluation(self) -> None:
         """Let every term bring the network into the state in which it is scored."""
         for term in self.terms:
@@ -280,15 +270,4 @@ class Trainer:
 
     def context(self, stage: Stage | None = None) -> StageContext:
         """What terms are told of a stage, by default the current one."""
-        images = self.images
-        return StageContext(
-            stage or self.recipe.schedule.stage_after(self.done),
-            self.model,
-            images.target_pass,
-            images.labels,
-            images.region_index(),
-            len(images.target),
-            self.recipe.evaluation_size,
-            self.fabric.device,
-            self.seed,
-        )
+        return self.images.context(stage or self.recipe.schedule.stage_after(self.done), self.model)

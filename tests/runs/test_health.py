@@ -61,17 +61,17 @@ def test_a_resumed_run_does_not_tell_again():
 
 
 def test_a_run_counts_the_targets_decisions_and_warns(tmp_path, tiny_recipe, monkeypatch, capsys):
-    from da_toolkit.training.trainer import Trainer
+    from da_toolkit.training.meter import Decisions
 
     runtime = Runtime(runs=tmp_path, workers=0, tracking="none", log_every=1)
-    decisions = Trainer.decisions
+    read = Decisions.read
     seen = []
 
     def collapsed(self):
-        seen.append(decisions(self))
+        seen.append(read(self))
         return {"road": 100.0}
 
-    monkeypatch.setattr(Trainer, "decisions", collapsed)
+    monkeypatch.setattr(Decisions, "read", collapsed)
     monkeypatch.setattr(health, "LEAST", 1)
     Session("t", tiny_recipe(Adversarial(), steps=4), runtime).run()
     assert all(sum(shares.values()) == pytest.approx(100) for shares in seen) and len(seen) == 4
