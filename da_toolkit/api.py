@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from da_toolkit.errors import UserError
+from da_toolkit.ranks.parallel import from_main
 from da_toolkit.recipe import files
-from da_toolkit.recipe.demo import demo_version
+from da_toolkit.recipe.demo import STEPS, demo_version
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.report import comparison
 from da_toolkit.report.runs import find_runs
@@ -49,6 +50,8 @@ def train(
     Raises:
         UserError: a setting that does not exist or is wrong, missing data, or a folder that holds another run.
     """
+    if not isinstance(recipe, Recipe | str | Path):
+        raise UserError(f"train: the recipe is a Recipe, or one's name or file; got {recipe!r}.")
     if not isinstance(recipe, Recipe):
         name = name or Path(recipe).stem + "_demo" * demo
         recipe = load_recipe(recipe)
@@ -59,12 +62,18 @@ def train(
     except TypeError as error:
         valid = ", ".join(Runtime.__dataclass_fields__)
         raise UserError(f"train: {error}. Settings of a run: {valid}.") from error
+    if (settings.devices or 1) > 1:
+        raise UserError(
+            "train: `devices` starts processes, each of which would run this script. Use `da-toolkit run --devices "
+            f"{settings.devices}`, or start the script with torchrun and leave `devices` out."
+        )
     if demo:
-        recipe = demo_version(recipe)
-    if steps is not None:
+        recipe = demo_version(recipe, STEPS if steps is None else steps)
+    elif steps is not None:
         recipe = dataclasses.replace(recipe, schedule=recipe.schedule.scaled(steps))
     session = Session(name, recipe, settings)
     session.run()
+    from_main(lambda: None)  # the other ranks wait until the first has written the result
     return TrainedRun(session.folder)
 
 

@@ -39,8 +39,10 @@ def _dispatch(words: list[str]) -> int | None:
 
         print(f"da-toolkit {__version__}")
         return 0
-    if words[0].replace("_", "-") in (COMPLETION, "--tyro-write-completion"):
+    if words[0].replace("_", "-").startswith((COMPLETION, "--tyro-write-completion")):
         from da_toolkit.commands.completion import complete
+
+        words = [*words[0].split("=", 1), *words[1:]]
 
         complete(words)
         return 0

@@ -17,7 +17,8 @@ def _end(number: int, frame: FrameType | None) -> None:
 @contextmanager
 def ended_by_interrupts() -> Iterator[None]:
     """Around imports: a KeyboardInterrupt within one may come out as another error, or be printed and ignored."""
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
+    main = threading.current_thread() is threading.main_thread()  # Python allows handlers nowhere else
+    if not main or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):  # ignored: of a script's `command &`
         yield
         return
     before = signal.signal(signal.SIGINT, _end)

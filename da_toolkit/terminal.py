@@ -19,6 +19,10 @@ def live(file: IO[str] | None = None) -> bool:
     return file.isatty() and not Console(file=file).is_dumb_terminal
 
 
-def track(items: Iterable[T], title: str, total: int | None = None) -> Iterable[T]:
-    """The items, with a bar while they are gone through that vanishes at the end; without one where none can move."""
-    return _track(items, title, total, transient=True, disable=not live())
+def track(items: Iterable[T], title: str, total: int | None = None, file: IO[str] | None = None) -> Iterable[T]:
+    """The items, with a bar while they are gone through that vanishes at the end; without one where none can move.
+
+    Args:
+        file: where the bar is drawn, by default stdout.
+    """
+    return _track(items, title, total, transient=True, disable=not live(file), console=Console(file=file))

@@ -42,7 +42,8 @@ def test_every_offered_name_is_there_and_nothing_else():
 def test_compare_stays_a_function_whatever_is_imported():
     code = (
         "import da_toolkit as dt; from da_toolkit.commands import compare, run; import da_toolkit.commands.completion; "
-        "assert callable(dt.compare)"
+        "import da_toolkit.compare, da_toolkit.run, pytest; from da_toolkit.errors import UserError\n"
+        "with pytest.raises(UserError, match='nowhere'): dt.compare('nowhere')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -53,6 +54,12 @@ def test_compare_stays_a_function_whatever_is_imported():
         (dict(recipe="adaptseg_gta", sede=1), "sede.*Settings of a run: seed, data_root"),
         (dict(recipe="adaptseg_gat"), "adaptseg_gta"),
         (dict(recipe="adaptseg_gta", seed=-1), "--seed must be at least 0"),
+        (dict(recipe="adaptseg_gta", seed="x"), "the run's seed is 'x': str is not an instance of int"),
+        (dict(recipe="adaptseg_gta", log_every=2.5), "the run's log_every is 2.5"),
+        (dict(recipe="adaptseg_gta", best="oracle"), "the run's best is 'oracle'"),
+        (dict(recipe="adaptseg_gta", precision="bf16"), "the run's precision is 'bf16'"),
+        (dict(recipe="adaptseg_gta", devices=2), "da-toolkit run --devices 2"),
+        (dict(recipe=3), "a Recipe, or one's name or file; got 3"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(arguments, said):

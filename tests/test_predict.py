@@ -81,6 +81,16 @@ def test_files_and_folders_are_written_under_their_names(run, tmp_path, capsys):
     assert "3 of 3 images predicted" in capsys.readouterr().out
 
 
+def test_what_was_written_before_is_no_input(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    photo(tmp_path / "a.png")
+    for _ in range(2):
+        assert call(run, ".") == 0
+        assert "1 of 1 images predicted" in capsys.readouterr().out
+    with pytest.raises(UserError, match="all images there lie in --output"):
+        call(run, "predictions/masks")
+
+
 def test_unreadable_files_are_named_and_left_out(run, tmp_path, capsys):
     photo(tmp_path / "in" / "good.png")
     (tmp_path / "in" / "bad.png").write_bytes(b"no image")

@@ -1,19 +1,19 @@
 """Reads a whole split once and keeps the little that every question needs of an image."""
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from da_toolkit.check.outlines import label_outline, picture_outline, small
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.files import FileDomainData
 from da_toolkit.errors import UserError
+from da_toolkit.terminal import track
 
 SAMPLE = 64
 """Images, evenly spread, that are looked at more closely."""
@@ -83,11 +83,10 @@ def look_at(data: DomainData, with_labels: bool) -> SplitLook:
                 found.errors.append(str(error))
         return found
 
-    console = Console(stderr=True)  # so that --json stands alone on stdout
     with ThreadPoolExecutor() as pool:
         seen = pool.map(look, range(len(data)))
         told = f"checking {data.name} {data.split}"
-        images = list(track(seen, told, total=len(data), transient=True, console=console))
+        images = list(track(seen, told, len(data), sys.stderr))  # so that --json stands alone on stdout
     return SplitLook(images, sample, with_labels)
 
 

@@ -8,6 +8,7 @@ from da_toolkit.check.picture import save_look
 from da_toolkit.check.report import Report
 from da_toolkit.check.split import report_of
 from da_toolkit.data.domain import DomainData
+from da_toolkit.data.files import FileDomainData
 from da_toolkit.errors import UserError
 from da_toolkit.recipe.recipe import Recipe
 
@@ -44,8 +45,11 @@ def check_recipe(recipe: Recipe, data_root: Path | None, picture: Path | None = 
         looks[role] = look_at(data, opens)
         reports.append(report_of(data, looks[role], domain))
         if reads_labels and not data.has_labels:
-            needs = "no labels, and a run needs them" + " to be scored" * (split == "val")
-            reports[-1].add("problem", "no_labels", f"{needs}; {data.unlabelled}" if data.unlabelled else needs)
+            partly = isinstance(data, FileDomainData) and any(pair.label is not None for pair in data.pairs)
+            needs = "not all labels" if partly else "no labels"
+            needs += ", and a run needs them" + " to be scored" * (split == "val")
+            kind = "missing_labels" if partly else "no_labels"
+            reports[-1].add("problem", kind, f"{needs}; {data.unlabelled}" if data.unlabelled else needs)
     together = Report("source and target together")
     if {"source train", "target train"} <= looks.keys():
         judge_domains(looks["source train"], looks["target train"], together)

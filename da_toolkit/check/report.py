@@ -59,7 +59,7 @@ class Report:
         if self.images:
             sizes = ", ".join(f"{w}x{h}: {count}" for (h, w), count in self.sizes.most_common(5))
             opened = "labelled" if self.pixels else "labels not opened"
-            labelled = opened if self.labelled else "no labels"
+            labelled = opened if self.labelled else "labels not opened" if self.unlabelled else "no labels"
             text = [f"{self.name}: {self.images} images ({labelled}); sizes {sizes}"]
         total = sum(self.pixels.values())
         for name, count in self.pixels.items():

@@ -74,12 +74,16 @@ def named(places: Sequence[Path], output: Path) -> dict[str, Path]:
         if place.is_dir() and output.resolve() == place.resolve():
             raise UserError(f"--output {output} is a folder of the images themselves: name another one.")
         for name, file in _images_at(place):
+            if output.resolve() in file.resolve().parents:  # what an earlier call has written
+                continue
             if name in found and found[name].resolve() != file.resolve():
                 raise UserError(
                     f"{found[name]} and {file} would both be written as {name}.png: predict them into two folders "
                     "(--output)."
                 )
             found[name] = file
+    if not found:
+        raise UserError(f"Nothing to predict: all images there lie in --output {output}.")
     return found
 
 

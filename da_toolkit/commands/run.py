@@ -19,7 +19,7 @@ CHECK = "build everything, print the resolved recipe, stop"
 
 def main(words: Sequence[str], prog: str) -> None:
     """Run what the words ask for: a recipe, a repetition, or a list of names."""
-    words = list(words)
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--rerun=") else [word])]
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Train and score a recipe. With a recipe, --help shows every setting that can be overridden.",

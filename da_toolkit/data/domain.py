@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from da_toolkit.data.encodings import RawClasses, class_names
-from da_toolkit.data.label_setting import Labels, space_of
+from da_toolkit.data.label_setting import Labels, is_table, space_of
 from da_toolkit.data.labels import LabelSpace
 from da_toolkit.errors import UserError
 
@@ -66,8 +66,8 @@ class Domain(ABC):
         self._as_path("root")
         if len(self.size) != 2 or min(self.size) < 1:
             raise UserError(f"{type(self).__name__}: size is (height, width) in pixels, got {self.size}.")
-        if isinstance(self.labels, Path):
-            object.__setattr__(self, "labels", str(self.labels))
+        if is_table(self.labels):  # the classes themselves, so that a file edited later changes no run
+            object.__setattr__(self, "labels", space_of(self.labels))
         space, names = self.label_space, self.class_names
         if names and not space.reached(names):
             raise UserError(
@@ -80,6 +80,10 @@ class Domain(ABC):
         """Makes a path of a setting that is written as a string, as people write paths."""
         if isinstance(getattr(self, name), str):
             object.__setattr__(self, name, Path(getattr(self, name)))
+
+    def content_digest(self) -> str:
+        """Of files that say what the ids mean, so that a run knows when they change; empty where there are none."""
+        return ""
 
     @property
     def label_space(self) -> LabelSpace:

@@ -1,5 +1,6 @@
 """A user's own data: a folder of images, a folder of labels, and a label table."""
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,9 @@ class Folder(Domain):
         if self.table is not None and self.ids:
             raise UserError("Folder: `table` and `ids` both say what the label files hold: leave one of them out.")
         super().__post_init__()  # reads the table, so that a wrong one is found when the recipe is built
+
+    def content_digest(self) -> str:
+        return hashlib.sha256(self.table.read_bytes()).hexdigest()[:16] if self.table is not None else ""
 
     @property
     def label_space(self) -> LabelSpace:

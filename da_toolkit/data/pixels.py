@@ -47,7 +47,7 @@ def read_image(path: Path) -> np.ndarray:
 def colors_of(image: Image.Image) -> np.ndarray:
     """uint8 RGB [H,W,3], upright, of a Pillow picture. Raises `UserError` for one whose colours are not clear."""
     try:
-        return _colors(_upright(_Picture(image, str(image.format), 16 if image.mode in _WIDE else 8)))
+        return _colors(_upright(_Picture(image.copy(), str(image.format), 16 if image.mode in _WIDE else 8)))
     except _Refused as error:
         raise UserError(f"The picture {error}") from error
 

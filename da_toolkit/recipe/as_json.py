@@ -45,7 +45,9 @@ def plain(value: Any) -> Any:
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         module = type(value).__module__
         code = {"code": _digest(module)} if module.startswith(own_code.PREFIX) else {}
-        return {"class": public_name(f"{module}.{type(value).__name__}"), **code, **fields}
+        of_files = getattr(value, "content_digest", str)()
+        content = {"content": of_files} if of_files else {}
+        return {"class": public_name(f"{module}.{type(value).__name__}"), **code, **content, **fields}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -61,7 +63,7 @@ def rebuilt(value: Any) -> Any:
         return value
     kind = _class_of(value)
     hints = get_type_hints(kind)
-    names = (key for key in value if key not in ("class", "code"))
+    names = (key for key in value if key not in ("class", "code", "content"))
     return kind(**{name: _as_annotated(rebuilt(value[name]), hints.get(name)) for name in names})
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from da_toolkit.errors import UserError
 from da_toolkit.runs.scoring import Choice
+from da_toolkit.settings.values import check_values
 from da_toolkit.shareable import without_password
 from da_toolkit.tracking.address import check_address
 
@@ -53,6 +54,10 @@ class Runtime:
     """Resume though images were added, removed or replaced since the run was begun, unless it knows single ones."""
 
     def __post_init__(self) -> None:
+        for name in ("data_root", "runs"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
+        check_values(self, "the run's ")
         for name, least in (
             ("seed", 0),
             ("devices", 1),

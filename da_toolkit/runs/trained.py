@@ -34,6 +34,8 @@ class TrainedRun:
         self.folder = Path(folder)
         self.weights = "best.safetensors" if best else "model.safetensors"
         self.result: dict[str, Any] = read_run(self.folder).result
+        if best and not (self.folder / self.weights).exists():
+            raise UserError(f"{self.folder} keeps no best weights: the run's --best found none. Leave `best` out.")
         self.recipe: Recipe = load_recipe_of(self.folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -68,7 +70,13 @@ def as_rgb(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         return read_image(Path(image))
     if isinstance(image, Image.Image):
         return colors_of(image)
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    if (
+        not isinstance(image, np.ndarray)
+        or image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or 0 in image.shape
+    ):
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UserError(f"An image to predict is a file, a Pillow image or a uint8 RGB array [H,W,3]; got {what}.")
     return image
