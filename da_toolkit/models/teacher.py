@@ -4,7 +4,6 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class Teacher(nn.Module):
@@ -41,8 +40,8 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
         """float32 [B,C,H,W] at the images' resolution."""
-        logits = self.network(images).logits.float()
-        return F.interpolate(logits, size=images.shape[2:], mode="bilinear").softmax(1)
+        output = self.network(images)
+        return output.enlarged(output.logits, images.shape[2:]).softmax(1)
 
     def get_extra_state(self) -> dict[str, int]:
         return {"steps": self.steps}

@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Literal
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
@@ -50,7 +49,7 @@ class View:
             coarse = self.output.logits if level == "main" else self.output.aux_logits
             if coarse is None:
                 raise UserError("A term asks for the network's auxiliary level, and it has none: set model.aux.")
-            self._logits[level] = F.interpolate(coarse.float(), size=self.batch.image.shape[2:], mode="bilinear")
+            self._logits[level] = self.output.enlarged(coarse, self.batch.image.shape[2:])
         return self._logits[level]
 
     def probabilities(self, level: Level = "main") -> Tensor:
