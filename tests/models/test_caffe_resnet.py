@@ -244,32 +244,30 @@ def test_every_published_recipe_names_its_start_and_pins_it():
     assert caffe == 48
 
 
-@pytest.mark.parametrize("name", ["adaptseg_multi_gta", "dacs_synthia"])
-def test_a_published_recipe_trains_on_it(name, tmp_path, tiny_recipe, capsys):
-    from da_toolkit.data import Streets
-    from da_toolkit.data.transforms import Augmentation
+def test_a_published_recipe_trains_on_it(tmp_path, tiny_recipe, capsys, monkeypatch):
+    """AdaptSegNet on two levels, with a network of two blocks a stage."""
     from da_toolkit.methods import SourceOnly
     from da_toolkit.runs.folder import load_network
     from da_toolkit.runs.runtime import Runtime
     from da_toolkit.runs.session import Session
 
-    published, tiny = load_recipe(find_recipe(name)), tiny_recipe(SourceOnly())
-    torch.save(renamed(seeded(DEPTHS["resnet50_caffe"]), "DeepLab"), tmp_path / "w.pth")
-    labels = published.target.labels
-    crop = Augmentation(crop=(64, 64)) if published.source_augmentation.crop else Augmentation()
+    monkeypatch.setitem(CAFFE, "resnet26_caffe", "resnet26")
+    state = seeded((2, 2, 2, 2))
+    torch.save(renamed(state, "DeepLab"), tmp_path / "w.pth")
+    published, tiny = load_recipe(find_recipe("adaptseg_multi_gta")), tiny_recipe(SourceOnly())
     recipe = dataclasses.replace(
         published,
-        source=dataclasses.replace(tiny.source, labels=labels),
-        target=dataclasses.replace(tiny.target, labels=labels),
-        model=dataclasses.replace(published.model, backbone="resnet50_caffe", weights=str(tmp_path / "w.pth")),
+        source=tiny.source,
+        target=tiny.target,
+        model=dataclasses.replace(published.model, backbone="resnet26_caffe", weights=str(tmp_path / "w.pth")),
         schedule=published.schedule.scaled(2),
-        source_augmentation=crop,
-        target_augmentation=crop,
-        evaluation=dataclasses.replace(published.evaluation, validators=2),
+        evaluation=dataclasses.replace(published.evaluation, validators=0),
     )
-    assert isinstance(recipe.source, Streets)
     session = Session("published", recipe, Runtime(runs=tmp_path, workers=0, tracking="none"))
     result = session.run()
-    assert result["steps"] == 2 and all(0 <= scores["miou"] <= 100 for scores in result["scores"].values())
+    assert result["steps"] == 2 and 0 <= result["scores"]["cityscapes19"]["miou"] <= 100
     assert "left out: 2 tensors (Scale.layer5" in capsys.readouterr().out
-    assert load_network(session.folder, recipe).align_corners
+    trained = load_network(session.folder, recipe)
+    assert trained.align_corners
+    moved = trained.state_dict()["backbone.layer1.0.conv1.weight"] - state["layer1.0.conv1.weight"]
+    assert 0 < moved.abs().max() < 0.05  # from the file's weights on
