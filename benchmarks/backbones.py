@@ -24,7 +24,8 @@ from da_toolkit.models.backbones import build_backbone
 from da_toolkit.models.pyramid import PyramidSegmenter
 from da_toolkit.models.settings import ModelSettings
 from da_toolkit.models.trial import Pass, check_passes
-from da_toolkit.runs.provenance import environment, short_commit
+from da_toolkit.runs.provenance import environment
+from da_toolkit.shareable import short_commit
 
 RESULTS = Path(__file__).parent / "results" / "backbones.json"
 SIZE = (64, 128)
