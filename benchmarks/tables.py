@@ -20,6 +20,7 @@ import methods_page
 import official_layouts
 import rpt_clusters
 import rpt_cost
+import sizes
 import speed
 import startup
 import two_ranks
@@ -34,6 +35,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "rpt_clusters": rpt_clusters.table,
     "rpt_cost": rpt_cost.table,
     "official_layouts": official_layouts.table,
+    "sizes": sizes.table,
     "speed": speed.table,
     "chaos": chaos.table,
     "two_ranks": two_ranks.table,

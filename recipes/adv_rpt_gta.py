@@ -10,7 +10,7 @@ recipe = Recipe(
     source=GTA5(size=(720, 1280)),
     target=Cityscapes(size=(512, 1024)),
     model=DeepLabV2(
-        backbone="seresnext101_32x4d",
+        backbone="seresnext101_32x4d.gluon_in1k",
         output_stride=8,
         batch_norm="affine_frozen",
         aux=True,

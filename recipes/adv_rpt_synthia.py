@@ -10,7 +10,7 @@ recipe = Recipe(
     source=Synthia(size=(760, 1280)),
     target=Cityscapes(size=(512, 1024), labels="synthia16"),
     model=DeepLabV2(
-        backbone="seresnext101_32x4d",
+        backbone="seresnext101_32x4d.gluon_in1k",
         output_stride=8,
         batch_norm="affine_frozen",
         aux=True,

@@ -8,8 +8,11 @@ from da_toolkit.recipe import SGD, LearningRate, Recipe, Schedule, Stage, rounds
 recipe = Recipe(
     source=Synthia(size=(760, 1280)),
     target=Cityscapes(size=(512, 1024), labels="synthia16"),
+    # CRST starts from DeepLab's Caffe ResNet-101, trained on ImageNet: a file to download, for
+    # --model.weights.
     model=DeepLabV2(
-        backbone="resnet101",
+        backbone="resnet101_caffe",
+        weights="caffe_imagenet",
         output_stride=8,
         batch_norm="affine_frozen",
         aux=False,

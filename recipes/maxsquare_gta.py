@@ -9,11 +9,11 @@ recipe = Recipe(
     source=GTA5(size=(720, 1280)),
     target=Cityscapes(size=(512, 1024)),
     model=DeepLabV2(
-        backbone="resnet101",
+        backbone="resnet101_caffe",
         output_stride=8,
         batch_norm="train",
         aux=True,
-        # The paper starts from a network trained on the source: run source_only_gta first.
+        # MaxSquare starts from DeepLab's Caffe ResNet-101, trained on the source first: run source_only_gta before.
         weights="runs/source_only_gta/0",
         dilations=(6, 12),
     ),

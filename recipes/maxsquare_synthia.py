@@ -9,11 +9,11 @@ recipe = Recipe(
     source=Synthia(size=(760, 1280)),
     target=Cityscapes(size=(512, 1024), labels="synthia16"),
     model=DeepLabV2(
-        backbone="resnet101",
+        backbone="resnet101_caffe",
         output_stride=8,
         batch_norm="train",
         aux=True,
-        # The paper starts from a network trained on the source: run source_only_synthia first.
+        # MaxSquare starts from DeepLab's Caffe ResNet-101, trained on the source first: run source_only_synthia before.
         weights="runs/source_only_synthia/0",
         dilations=(6, 12),
     ),

@@ -9,8 +9,11 @@ from da_toolkit.regularizers import RPT
 recipe = Recipe(
     source=Synthia(size=(760, 1280)),
     target=Cityscapes(size=(512, 1024), labels="synthia16"),
+    # The start of AdaptSegNet, so that scores compare: DeepLab's Caffe ResNet-101, trained on ImageNet, a file to
+    # download, for --model.weights.
     model=DeepLabV2(
-        backbone="resnet101",
+        backbone="resnet101_caffe",
+        weights="caffe_imagenet",
         output_stride=8,
         batch_norm="affine_frozen",
         aux=False,

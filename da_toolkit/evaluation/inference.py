@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
+from da_toolkit.models.grid import enlarged
 from da_toolkit.models.segmenter import Segmenter
 
 
@@ -91,15 +92,16 @@ def predict(model: Segmenter, images: Tensor, settings: Inference, out_size: tup
     """
     if len(settings.scales) == 1 and not settings.flip:
         view, _ = next(_views(images, settings))
-        return torch.cat([_upsampled(part, out_size).argmax(1) for part in _logits(model, view, settings).split(1)])
+        logits, aligned = _logits(model, view, settings)
+        return torch.cat([enlarged(part, out_size, aligned).argmax(1) for part in logits.split(1)])
     return predict_probabilities(model, images, settings, out_size).argmax(1)
 
 
 def predict_probabilities(model: Segmenter, images: Tensor, settings: Inference, out_size: tuple[int, int]) -> Tensor:
     """Class probabilities float32 [B,C,*out_size], 0..1, the mean over all scales and flips.
 
-    Each view's logits are upsampled first (bilinear, corners not aligned), then turned into probabilities.
-    Where windows overlap, their logits are averaged.
+    Each view's logits are upsampled first (bilinear, with corners aligned where the network's grid is so), then turned
+    into probabilities. Where windows overlap, their logits are averaged.
 
     Args:
         images: float RGB [B,3,H,W], 0..1, at the network's input size; the model in `eval` mode.
@@ -107,7 +109,8 @@ def predict_probabilities(model: Segmenter, images: Tensor, settings: Inference,
     """
     total: Tensor | None = None
     for view, mirrored in _views(images, settings):
-        probabilities = _upsampled(_logits(model, view, settings), out_size).softmax(1)
+        logits, aligned = _logits(model, view, settings)
+        probabilities = enlarged(logits, out_size, aligned).softmax(1)
         probabilities = probabilities.flip(3) if mirrored else probabilities
         total = probabilities if total is None else total.add_(probabilities)
     assert total is not None  # `Inference` has at least one scale
@@ -128,15 +131,11 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    # float32 first: half precision has too few digits to interpolate between near-ties.
-    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
-
-
-def _logits(model: Segmenter, images: Tensor, settings: Inference) -> Tensor:
-    """[B,C,h,w] of the whole images, or [B,C,H,W] put together from windows."""
+def _logits(model: Segmenter, images: Tensor, settings: Inference) -> tuple[Tensor, bool]:
+    """[B,C,h,w] of the whole images, or [B,C,H,W] put together from windows; and whether their corners are aligned."""
     if settings.window is None:
-        return model(images).logits
+        output = model(images)
+        return output.logits, output.align_corners
     height, width = images.shape[2:]
     window = (min(settings.window[0], height), min(settings.window[1], width))
     stride = settings.stride or (max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3))
@@ -145,12 +144,13 @@ def _logits(model: Segmenter, images: Tensor, settings: Inference) -> Tensor:
     for top in _starts(height, window[0], stride[0]):
         for left in _starts(width, window[1], stride[1]):
             place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
-            part = _upsampled(model(images[place]).logits, window)
+            output = model(images[place])
+            part = output.enlarged(output.logits, window)
             total = part.new_zeros(*part.shape[:2], height, width) if total is None else total
             total[place] += part
             counts[place] += 1
     assert total is not None  # `_starts` is never empty
-    return total / counts
+    return total / counts, False  # pixels are cells
 
 
 def _starts(length: int, window: int, stride: int) -> list[int]:

@@ -118,7 +118,8 @@ def _input(data: DomainData, index: int, size: tuple[int, int], device: torch.de
 
 
 def _probabilities(network: nn.Module, images: Tensor) -> Tensor:
-    return F.interpolate(network(images).logits.float(), size=images.shape[2:], mode="bilinear").softmax(1)
+    output = network(images)
+    return output.enlarged(output.logits, images.shape[2:]).softmax(1)
 
 
 def _some_rows(probabilities: Tensor) -> Tensor:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from da_toolkit.methods.adversarial import Adversarial, Discriminator
 from da_toolkit.models.discriminators import ClassDiscriminator
+from da_toolkit.models.grid import enlarged
 from da_toolkit.registry import METHODS
 from da_toolkit.terms.step import View
 from da_toolkit.terms.term import BuildContext
@@ -32,7 +32,8 @@ class ClassWise(Discriminator):
         return view.features
 
     def loss(self, judged: Tensor, view: View, domain: float) -> Tensor:
-        encoded = class_encoding(view.output.logits.detach(), judged.shape[2:], self.temperature, self.clip)
+        output, size = view.output, judged.shape[2:]
+        encoded = class_encoding(output.logits.detach(), size, self.temperature, self.clip, output.align_corners)
         return class_domain_loss(judged, encoded, domain)
 
     @property
@@ -44,10 +45,11 @@ class ClassWise(Discriminator):
         return None  # it also depends on how well the classes are told
 
 
-def class_encoding(logits: Tensor, size: torch.Size, temperature: float, clip: float) -> Tensor:
+def class_encoding(
+    logits: Tensor, size: torch.Size, temperature: float, clip: float, align_corners: bool = False
+) -> Tensor:
     """Soft class of each feature position, float32 [B,C,*size]: the softmax of logits / temperature, clipped."""
-    coarse = F.interpolate(logits.float(), size=size, mode="bilinear")
-    return (coarse / temperature).softmax(1).clamp(max=clip)
+    return (enlarged(logits, size, align_corners) / temperature).softmax(1).clamp(max=clip)
 
 
 def class_domain_loss(judged: Tensor, encoded: Tensor, domain: float) -> Tensor:

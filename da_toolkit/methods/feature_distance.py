@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.models.grid import pooled
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.terms.cross_entropy import mean_where
 from da_toolkit.terms.step import Step
@@ -50,15 +51,15 @@ class FeatureDistanceTerm(Term):
         view = step.source
         with torch.no_grad():
             wanted = self.imagenet(view.batch.image)[-1].float()
-            share = class_shares(view.label, self.num_classes, wanted.shape[2:])
+            share = class_shares(view.label, self.num_classes, wanted.shape[2:], self.imagenet.align_corners)
             counts = share[:, self.things].amax(1) > self.settings.share
         return {"feature_distance": self.settings.weight * feature_distance(view.features.float(), wanted, counts)}
 
 
-def class_shares(label: Tensor, num_classes: int, size: Sequence[int]) -> Tensor:
+def class_shares(label: Tensor, num_classes: int, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """float32 [B,C,*size]: the share of each position's pixels that are of each class; label int64 [B,H,W]."""
     known = F.one_hot(label.where(label != IGNORE, num_classes), num_classes + 1)[..., :-1]
-    return F.adaptive_avg_pool2d(known.permute(0, 3, 1, 2).float(), (size[0], size[1]))
+    return pooled(known.permute(0, 3, 1, 2), size, align_corners)
 
 
 def feature_distance(features: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods.supervised import SourceOnly
@@ -144,7 +143,7 @@ class PrototypeTerm(Term):
             momentum = View(self.momentum.network, view.batch)
             features = momentum.features.float()
             nearness = prototype_weights(features, self.centres, self.known, settings.temperature * self.scale)
-            nearness = F.interpolate(nearness, size=images.shape[2:], mode="bilinear")
+            nearness = momentum.output.enlarged(nearness, images.shape[2:])
             label = (self.frozen.probabilities(images) * nearness).argmax(1)
             self._gather(step.index, *class_sums(features, decided(momentum), len(self.centres)))
         log_p = view.log_probabilities()
@@ -169,7 +168,7 @@ class PrototypeTerm(Term):
 
 def decided(view: View) -> Tensor:
     """int64 [B,h,w]: the likeliest class at the features' resolution, by the mean of probabilities."""
-    return F.adaptive_avg_pool2d(view.probabilities(), (view.features.shape[2], view.features.shape[3])).argmax(1)
+    return view.output.pooled(view.probabilities()).argmax(1)
 
 
 def class_sums(features: Tensor, label: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

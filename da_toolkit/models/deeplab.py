@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
-from da_toolkit.models.backbones import build_backbone
+from da_toolkit.models.backbones import aligns_corners, build_backbone
 from da_toolkit.models.pyramid import PyramidSegmenter, second_last
 from da_toolkit.models.settings import ModelSettings
 from da_toolkit.registry import MODELS
@@ -74,9 +74,10 @@ class LightV3PlusHead(nn.Module):
         width: int,
         dilations: Sequence[int],
         dropout: float,
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
-        self.skip_level = skip
+        self.skip_level, self.align_corners = skip, align_corners
         self.reduce = conv_norm_relu(channels[-1], width)
         self.branches = nn.ModuleList(separable(width, width, rate) for rate in dilations)
         self.pool = nn.Conv2d(channels[-1], width, 1)
@@ -90,7 +91,7 @@ class LightV3PlusHead(nn.Module):
         reduced = self.reduce(last)
         pooled = F.relu(self.pool(last.mean((2, 3), keepdim=True))).expand_as(reduced)
         context = self.project(torch.cat([reduced, *(branch(reduced) for branch in self.branches), pooled], dim=1))
-        context = F.interpolate(context, size=low.shape[2:], mode="bilinear")
+        context = F.interpolate(context, size=low.shape[2:], mode="bilinear", align_corners=self.align_corners)
         return self.classify(self.fuse(torch.cat([context, self.skip(low)], dim=1)))
 
     @property
@@ -101,7 +102,8 @@ class LightV3PlusHead(nn.Module):
 
 @dataclass(frozen=True)
 class DeepLabSettings(ModelSettings):
-    """Settings of the DeepLab family: `backbone` is a timm model, whose later stages dilate to `output_stride`."""
+    """Settings of the DeepLab family: `backbone` is a timm model or resnet101_caffe, whose later stages dilate to
+    `output_stride`."""
 
     def __post_init__(self) -> None:
         if self.output_stride not in (8, 16, 32):
@@ -149,6 +151,7 @@ class LightDeepLabV3Plus(DeepLabSettings):
         backbone = self.build_backbone()
         info = cast(Any, backbone).feature_info
         channels, strides = info.channels(), info.reduction()
-        head = LightV3PlusHead(channels, strides.index(4), num_classes, self.width, self.dilations, self.dropout)
+        skip, aligned = strides.index(4), aligns_corners(backbone)
+        head = LightV3PlusHead(channels, skip, num_classes, self.width, self.dilations, self.dropout, aligned)
         aux = ASPPSum(second_last(channels), num_classes, self.dilations) if self.aux else None
         return PyramidSegmenter(backbone, head, num_classes, aux, self.batch_norm)

@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 
 from da_toolkit.errors import UserError
-from da_toolkit.models.backbones import normalization
+from da_toolkit.models.backbones import aligns_corners, normalization
 from da_toolkit.models.segmenter import Output, Segmenter
 
 BatchNorm = Literal["train", "affine_frozen", "frozen"]
@@ -16,7 +16,8 @@ class PyramidSegmenter(Segmenter):
     """Normalisation, backbone, and one head per level.
 
     Args:
-        backbone: images -> feature maps, finest level first, with `feature_info.channels()` as timm has it.
+        backbone: images -> feature maps, finest level first, with `feature_info.channels()` as timm has it, and
+            `align_corners` where its grids are so arranged.
         head: maps the list of feature maps to logits of the main level.
         num_classes: C.
         aux: head on the second-last level (conv4 of a ResNet), or none.
@@ -40,6 +41,7 @@ class PyramidSegmenter(Segmenter):
         self.num_classes = num_classes
         self.feature_channels: int = cast(Any, backbone).feature_info.channels()[-1]
         self.batch_norm = batch_norm
+        self.align_corners = aligns_corners(backbone)
         mean, std = normalization(backbone)
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
         self.register_buffer("std", std.view(1, 3, 1, 1))
@@ -60,7 +62,7 @@ class PyramidSegmenter(Segmenter):
     def forward(self, images: Tensor) -> Output:
         pyramid = self.backbone((images - self.mean) / self.std)
         aux_logits = self.aux(pyramid[-2]) if self.aux is not None else None
-        return Output(self.head(pyramid), aux_logits, pyramid[-1])
+        return Output(self.head(pyramid), aux_logits, pyramid[-1], self.align_corners)
 
     def parameter_groups(self, lr: float, head_multiplier: float) -> list[dict]:
         """Optimiser groups: the backbone at `lr`, the heads at `lr * head_multiplier`."""
@@ -92,6 +94,7 @@ class ImageFeatures(nn.Module):
             raise UserError(f"{levels} levels of features were asked for, but the backbone has {stages} stages.")
         self.levels = levels
         self.backbone = backbone.eval().requires_grad_(False)
+        self.align_corners = aligns_corners(backbone)
         mean, std = normalization(backbone)
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
         self.register_buffer("std", std.view(1, 3, 1, 1))

@@ -1,8 +1,11 @@
-"""What every segmentation network gives: logits of the main and auxiliary level, and features."""
+"""What every segmentation network gives: logits of the main and auxiliary level, features, and where they lie."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
+
+from da_toolkit.models.grid import enlarged, pooled
 
 
 class Output(NamedTuple):
@@ -14,6 +17,16 @@ class Output(NamedTuple):
     """[B,C,h',w'] of the auxiliary level, for networks that have one."""
     features: Tensor
     """[B,D,h,w] of the backbone's last stage."""
+    align_corners: bool = False
+    """Positions of all of them lie from the image's first to its last pixel, rather than in the middle of cells."""
+
+    def enlarged(self, maps: Tensor, size: Sequence[int]) -> Tensor:
+        """float32 [B,C,*size]: maps [B,C,h,w] of this network brought to pixels, or to another of its levels."""
+        return enlarged(maps, size, self.align_corners)
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """float32 [B,C,h,w]: the mean of maps [B,C,H,W] of the image over the pixels of each feature position."""
+        return pooled(maps, self.features.shape[2:], self.align_corners)
 
 
 class Segmenter(nn.Module):

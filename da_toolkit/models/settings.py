@@ -14,13 +14,14 @@ from da_toolkit.models.warm_start import ClassesOf, warm_start
 class ModelSettings:
     """Settings shared by all networks."""
 
-    backbone: str = "resnet101"
+    backbone: str = "resnet101.tv_in1k"
     """Name of the backbone."""
     output_stride: int = 8
     """Input pixels per pixel of the last feature map."""
     weights: str = "timm"
     """"timm" or "hub" (downloaded or cached), "packaged" (EfficientNet-Lite0), "none", or the path of a file or folder,
-    also of a run, whose decoder is then taken too, and whose classifier where its classes are the same."""
+    also of a run, whose decoder is then taken too, and whose classifier where its classes are the same.
+    "caffe_imagenet" and "caffe_coco" stand in published recipes for the file that you give instead."""
     batch_norm: BatchNorm = "train"
     """Backbone batch norm: "train", "affine_frozen" (running statistics still updated) or "frozen"."""
     aux: bool = False

@@ -5,7 +5,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Statistics = Literal["running", "batch"]
 """What batch norms normalise by: the mean and variance that they keep, or those of the images that they are given."""
@@ -61,8 +60,8 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
         """float32 [B,C,H,W] at the images' resolution."""
-        logits = self.network(images).logits.float()
-        return F.interpolate(logits, size=images.shape[2:], mode="bilinear").softmax(1)
+        output = self.network(images)
+        return output.enlarged(output.logits, images.shape[2:]).softmax(1)
 
     def get_extra_state(self) -> dict[str, int]:
         return {"steps": self.steps}

@@ -63,7 +63,7 @@ class BlocksHead(nn.Module):
 class VisionTransformer(ModelSettings):
     """A plain vision transformer, by default DINOv2's ViT-B/14, with a light convolutional head."""
 
-    backbone: str = "vit_base_patch14_dinov2"
+    backbone: str = "vit_base_patch14_dinov2.lvd142m"
     """A timm vision transformer, such as vit_base_patch14_dinov2 or vit_base_patch16_dinov3."""
     output_stride: int = 14
     """The backbone's patch, in pixels."""

@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Literal
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
@@ -54,8 +53,7 @@ class View:
     def logits(self, level: Level = "main") -> Tensor:
         """float32 [B,C,H,W] at the image's resolution. Raises `UserError` for a level the network lacks."""
         if level not in self._logits:
-            coarse = self.coarse(level).float()
-            self._logits[level] = F.interpolate(coarse, size=self.batch.image.shape[2:], mode="bilinear")
+            self._logits[level] = self.output.enlarged(self.coarse(level), self.batch.image.shape[2:])
         return self._logits[level]
 
     def probabilities(self, level: Level = "main") -> Tensor:

@@ -243,3 +243,12 @@ def test_rpt_keeps_the_clusters_of_other_blocks_apart(tiny_trainer, tmp_path, mo
         trainer = tiny_trainer(SourceOnly(regularizers=(RPT_SMALL,)), steps=2, rounds=True, model=model)
         trainer.fit(lambda *_: None, log_every=1)
         assert len(list((tmp_path / "cache").rglob("clusters/*.npz"))) == number
+
+
+def test_daformer_with_mit_b5_has_the_published_number_of_parameters():
+    """85.15 M; built without memory for them."""
+    pytest.importorskip("transformers")
+    with torch.device("meta"):
+        network = DAFormer("mit_b5", weights="none").build(19)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count // 10_000 == 8_515 and all(parameter.is_meta for parameter in network.parameters())

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.models.backbones import aligns_corners
+from da_toolkit.models.grid import nearest
 from da_toolkit.ranks.parallel import from_main, is_main, streamed_in_turn
 from da_toolkit.regularizers.rpt.regions import RegionTable, selected_labels
 from da_toolkit.waiting import interruptible, whole
@@ -80,7 +82,7 @@ def cluster_votes(table: RegionTable, assignment: Tensor) -> tuple[Tensor, Tenso
     return label.where(best > 0, IGNORE).byte(), purity.float()
 
 
-def region_features(features: Tensor, regions: Tensor, count: int) -> Tensor:
+def region_features(features: Tensor, regions: Tensor, count: int, align_corners: bool = False) -> Tensor:
     """float32 [count,D]: the mean over each region's pixels of the feature map brought to its size, length 1.
 
     The map is enlarged by nearest neighbour, but never built: cells are summed by how many pixels of a region they
@@ -89,12 +91,13 @@ def region_features(features: Tensor, regions: Tensor, count: int) -> Tensor:
     Args:
         features: [D,h,w] of one image.
         regions: int [H,W], numbers 0..count-1, -1 = none.
+        align_corners: whether those of the map lie on those of the image.
     """
     depth, small_height, small_width = features.shape
     height, width = regions.shape
     device = regions.device
-    row = torch.arange(height, device=device) * small_height // height
-    column = torch.arange(width, device=device) * small_width // width
+    row = nearest(height, small_height, align_corners, device)
+    column = nearest(width, small_width, align_corners, device)
     cell = (row[:, None] * small_width + column[None]).flatten()
     region = regions.flatten().long()
     inside = region >= 0
@@ -115,12 +118,13 @@ def feature_pass(
 
     `batches` carry regions and are not augmented.
     """
+    aligned = aligns_corners(network)
     with torch.inference_mode():
         for batch in batches:
             assert batch.regions is not None
             levels = network(batch.image)
             for image, (index, regions) in enumerate(zip(batch.index.tolist(), batch.regions, strict=True)):
-                parts = [region_features(maps[image], regions, counts[index]) for maps in levels]
+                parts = [region_features(maps[image], regions, counts[index], aligned) for maps in levels]
                 yield index, (torch.cat(parts, 1) / len(parts) ** 0.5).cpu().numpy()
 
 

@@ -1,0 +1,45 @@
+"""Where the positions of a network's coarse maps lie on its image, and how maps go from there to pixels and back.
+
+Two arrangements are in use. By cells, a position stands for an equal share of the pixels and lies in its middle. With
+corners aligned, the first and last position lie on the first and last pixel, as strided convolutions lay them where
+the grid is odd: 65 x 129 positions of stride 8 on 512 x 1024 pixels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def enlarged(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    """float32 [B,C,*size]: the maps [B,C,h,w], bilinearly."""
+    # float32 first: half precision has too few digits to interpolate between near-ties.
+    return F.interpolate(maps.float(), size=(size[0], size[1]), mode="bilinear", align_corners=align_corners)
+
+
+def pooled(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    """float32 [B,C,*size]: the mean of maps [B,C,H,W] over the pixels of each position."""
+    if not align_corners:
+        return F.adaptive_avg_pool2d(maps.float(), (size[0], size[1]))
+    down, across = (_means(maps.shape[2 + side], size[side], maps.device) for side in (0, 1))
+    with torch.autocast(maps.device.type, enabled=False):
+        return down @ maps.float() @ across.t()
+
+
+def nearest(pixels: int, positions: int, align_corners: bool, device: torch.device | None = None) -> Tensor:
+    """int64 [pixels]: the position that each pixel along a side belongs to."""
+    pixel = torch.arange(pixels, device=device)
+    if not align_corners:
+        return pixel * positions // pixels
+    steps = max(1, pixels - 1)
+    return (2 * pixel * (positions - 1) + steps) // (2 * steps)  # rounded, in whole numbers
+
+
+def _means(pixels: int, positions: int, device: torch.device) -> Tensor:
+    """float32 [positions,pixels], rows of sum 1; a position without pixels has the nearest one."""
+    if positions >= pixels:
+        owner = nearest(positions, pixels, True, device)
+        return F.one_hot(owner, pixels).float()
+    share = F.one_hot(nearest(pixels, positions, True, device), positions).t().float()
+    return share / share.sum(1, keepdim=True)
