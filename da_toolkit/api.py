@@ -1,10 +1,11 @@
 """The few names that people reach for in Python: `import da_toolkit as dt`, then `dt.load_recipe`, `dt.train`, ..."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from da_toolkit.errors import UserError
+from da_toolkit.errors import UserError, unknown_name
 from da_toolkit.ranks.parallel import from_main
 from da_toolkit.recipe import files
 from da_toolkit.recipe.demo import STEPS, demo_version
@@ -59,9 +60,9 @@ def train(
         raise UserError("train: a recipe that is no file needs a name for its run: train(recipe, name='mine').")
     try:
         settings = Runtime(**runtime)
-    except TypeError as error:
-        valid = ", ".join(Runtime.__dataclass_fields__)
-        raise UserError(f"train: {error}. Settings of a run: {valid}.") from error
+    except TypeError:  # a name that Runtime lacks
+        unknown = next(name for name in runtime if name not in Runtime.__dataclass_fields__)
+        raise unknown_name("setting of a run", unknown, Runtime.__dataclass_fields__) from None
     if (settings.devices or 1) > 1:
         raise UserError(
             "train: `devices` starts processes, each of which would run this script. Use `da-toolkit run --devices "
@@ -77,7 +78,7 @@ def train(
     return TrainedRun(session.folder)
 
 
-def load_run(folder: str | Path, best: bool = False) -> TrainedRun:
+def load_run(folder: str | Path, best: bool = False, recipe: str | Path = "") -> TrainedRun:
     """A finished run, whose `predict` takes images of your own.
 
     >>> import numpy as np
@@ -90,14 +91,19 @@ def load_run(folder: str | Path, best: bool = False) -> TrainedRun:
     Args:
         folder: RUNS/RECIPE/SEED, such as "runs/adaptseg_gta/0".
         best: use the weights that the run's --best chose, instead of the last ones.
+        recipe: the recipe's file, if it defines classes of its own.
 
     Raises:
         UserError: no finished run lies there.
     """
+    if recipe:
+        load_recipe(recipe)
     return TrainedRun(folder, best)
 
 
-def compare(*places: str | Path, protocol: str = "", baseline: str = "") -> list[comparison.Comparison]:
+def compare(
+    *places: str | Path | Sequence[str | Path], protocol: str = "", baseline: str = ""
+) -> list[comparison.Comparison]:
     """Finished runs side by side, one comparison for each scoring protocol.
 
     >>> import da_toolkit as dt
@@ -106,12 +112,13 @@ def compare(*places: str | Path, protocol: str = "", baseline: str = "") -> list
     ['source_only_gta_demo']
 
     Args:
-        places: folders of runs, or folders that hold runs at any depth.
+        places: folders of runs, or folders that hold runs at any depth, also in lists.
         protocol: only this one.
         baseline: the recipe that differences are against; by default the source-only one if there is exactly one.
 
     Raises:
         UserError: no finished runs, or an unknown protocol or baseline.
     """
-    runs, _ = find_runs([Path(place) for place in places])
+    listed = [each for place in places for each in ([place] if isinstance(place, str | Path) else place)]
+    runs, _ = find_runs([Path(place) for place in listed])
     return comparison.compare(runs, protocol, baseline)

@@ -51,7 +51,7 @@ def test_compare_stays_a_function_whatever_is_imported():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (dict(recipe="adaptseg_gta", sede=1), "sede.*Settings of a run: seed, data_root"),
+        (dict(recipe="adaptseg_gta", sede=1), "Unknown setting of a run 'sede'. Did you mean 'seed'"),
         (dict(recipe="adaptseg_gat"), "adaptseg_gta"),
         (dict(recipe="adaptseg_gta", seed=-1), "--seed must be at least 0"),
         (dict(recipe="adaptseg_gta", seed="x"), "the run's seed is 'x': str is not an instance of int"),

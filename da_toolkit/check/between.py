@@ -63,9 +63,8 @@ def judge_domains(source: SplitLook, target: SplitLook, report: Report) -> None:
             f"the source has a mean brightness of {ours:.0f} and the target of {theirs:.0f}: is one of them night, or "
             "saved otherwise?",
         )
-    shapes = [_shape(look) for look in (source, target)]
-    wide, narrow = max(shapes), min(shapes)
-    if wide > _WIDER * narrow:
+    shapes = [shape for look in (source, target) if (shape := _shape(look)) is not None]
+    if len(shapes) == 2 and max(shapes) > _WIDER * min(shapes):
         report.add(
             "warning",
             "shape",
@@ -126,7 +125,7 @@ def _heights(look: SplitLook, space: LabelSpace) -> dict[str, float]:
     return found
 
 
-def _shape(look: SplitLook) -> float:
-    """Median width for a height of 1."""
+def _shape(look: SplitLook) -> float | None:
+    """Median width for a height of 1; none where no image can be read."""
     sizes = [image.size for image in look.images if image.size is not None]
-    return float(np.median([width / height for height, width in sizes])) if sizes else 1.0
+    return float(np.median([width / height for height, width in sizes])) if sizes else None

@@ -67,8 +67,11 @@ def read_red_ids(path: Path) -> np.ndarray:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image, upright, without decoding it. Raises `UserError` as `read_image`."""
-    return _read(path, "image", _size)
+    """(height, width) of an image, upright, without decoding it. Raises `UserError` as `read_image`.
+
+    Of a PNG without its pixels' checksums: it is asked for every label, whose image has been read.
+    """
+    return _size_of_png(path) or _read(path, "image", _size)
 
 
 def file_bytes(path: Path) -> bytes:
@@ -76,10 +79,10 @@ def file_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        why = (
-            f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "does not exist any more"
-        )
-        raise UserError(f"The file {path} {why}. Restore it or remove its pair.") from error
+        why = f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "does not exist"
+        raise UserError(
+            f"The file {path} {why}. Restore it, or leave it out (of a data set, with its pair)."
+        ) from error
     except OSError as error:
         raise UserError(
             f"The file {path} cannot be opened ({error.strerror or error}). Mend its permissions or its disk, or "
@@ -251,6 +254,32 @@ def _orientation(picture: _Picture) -> int:
 def _size(picture: _Picture) -> tuple[int, int]:
     width, height = picture.image.size
     return (width, height) if _orientation(picture) >= 5 else (height, width)
+
+
+def _size_of_png(path: Path) -> tuple[int, int] | None:
+    """From the heads of a PNG's chunks alone; none for any other file, and for one that needs a closer look."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_PNG)) != _PNG:
+                return None
+            size, orientation = None, 1
+            while len(head := file.read(8)) == 8:
+                length, kind = struct.unpack(">I4s", head)
+                if kind == b"IHDR":
+                    width, height = struct.unpack(">II", file.read(8))
+                    size, length = (height, width), length - 8
+                elif kind == b"acTL":
+                    return None
+                elif kind == b"eXIf":
+                    exif = Image.Exif()
+                    exif.load(file.read(length))
+                    orientation, length = exif.get(_ORIENTATION, 1), 0
+                elif kind == b"IEND":
+                    return size[::-1] if size and orientation in _TURNS and orientation >= 5 else size
+                file.seek(length + 4, 1)
+    except Exception:  # told by the closer look
+        return None
+    return None
 
 
 def _upright(picture: _Picture) -> _Picture:

@@ -76,7 +76,10 @@ def _class_of(value: dict[str, Any]) -> type:
         return known
     file = f"{module.removeprefix(own_code.PREFIX)}.py"
     if module not in sys.modules:
-        raise UserError(f"{name} is a class of the recipe file {file}: name that file too, so that it is known.")
+        raise UserError(
+            f"{name} is a class of the recipe file {file}: name that file too, so that it is known (--recipe {file}; "
+            f"in Python load_run(..., recipe={file!r}))."
+        )
     kind = getattr(sys.modules[module], name)
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise TypeError(f"{value['class']} is not a settings class")

@@ -115,14 +115,16 @@ class RunLog:
     def after_step(self, step: int) -> None:
         """Evaluate, save and stop, as far as it is due or asked for.
 
-        A checkpoint is written at each stage's end too: what the next one begins with changes the terms bit by bit.
+        A checkpoint is written before an evaluation, which may meet a label that cannot be used, and at each stage's
+        end: what the next one begins with changes the terms bit by bit.
         """
         self.progress.advance(step)
         total, every = self.plan.recipe.schedule.steps, self.plan.recipe.evaluation.every
         self.scoring.follow()
         self.owed = step == total or bool(every and step % every == 0)
         stops = self.stop.asked(self.trainer.fabric)
-        if not stops:
+        if self.owed and not stops:
+            from_main(self._save)
             self.score_what_is_owed()
         if stops or step in self.stage_ends or step % self.plan.runtime.save_every == 0:
             from_main(self._save)

@@ -80,3 +80,26 @@ def test_a_killed_holder_leaves_no_lock(tmp_path):
     with locked(tmp_path / "run"):
         pass
     os.kill(int(worker), signal.SIGKILL)  # it was still there
+
+
+def test_a_label_that_cannot_be_scored_costs_no_step(tmp_path, tiny_recipe, monkeypatch):
+    """The run ends with the error; once the label is mended the same command scores what was trained."""
+    from da_toolkit.data.streets.domain import StreetsData
+    from da_toolkit.errors import UserError
+
+    session = Session("t", tiny_recipe(SourceOnly(), steps=4), Runtime(runs=tmp_path, workers=0, tracking="none"))
+    label = StreetsData.label
+
+    def broken(self, index):
+        if self.split == "val" and index == 1:
+            raise UserError("the label holds id 77")
+        return label(self, index)
+
+    monkeypatch.setattr(StreetsData, "label", broken)
+    with pytest.raises(UserError, match="id 77"):
+        session.run()
+    monkeypatch.setattr(StreetsData, "label", label)
+    trained = []
+    monkeypatch.setattr("da_toolkit.training.trainer.Trainer.step", lambda self: trained.append(self.done))
+    result = session.run()
+    assert result["steps"] == 4 and len(result["evaluations"]) == 1 and not trained
