@@ -216,7 +216,10 @@ def test_uneven_shards_are_scored_exactly_and_in_order(tmp_path, tiny_recipe, to
 
 
 def test_devices_that_torchrun_contradicts_are_refused(monkeypatch):
-    for name, value in {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    for name in ("RANK", "LOCAL_RANK", "GROUP_RANK"):
+        monkeypatch.setenv(name, "0")
     with pytest.raises(UserError, match="--devices 3, but torchrun started 2"):
         launch(3, "32-true")

@@ -186,7 +186,7 @@ class Mine:
             "line 3: Unknown setting of ClassMix 'blurr'. Did you mean 'blur'?",
         ),
         (NESTED + "Outer.Inner(strenght=2)", "line 8: Unknown setting of Inner 'strenght'. Did you mean 'strength'?"),
-        (NESTED + "made()(strenght=2)", "Unknown setting of Local 'strenght'. Did you mean 'strength'?"),
+        (NESTED + "kind = made()\nkind(strenght=2)", "Unknown setting of Local 'strenght'. Did you mean 'strength'?"),
         (NESTED + "import dataclasses\ndataclasses.replace(Outer.Inner(), stren=2)", "of Inner 'stren'. Did you mean"),
         ("class Plain:\n    pass\nPlain(a=1)", "line 3: TypeError: Plain() takes no arguments"),
         (

@@ -238,7 +238,7 @@ def test_a_server_down_during_the_whole_run_gets_it_from_sync(
     changes.write_bytes(b"new")
     said = capsys.readouterr().err
     assert f"10 tracking events are not with MLflow at {a_server.address} yet" in said
-    command = f"python -m da_toolkit.commands.track sync {folder}"
+    command = f"python -m da_toolkit.track sync {folder}"
     assert command in said
     with pytest.raises(UserError, match=r"cannot be used.*10 events are still kept.*server runs"):
         sync(folder)

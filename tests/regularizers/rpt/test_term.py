@@ -149,7 +149,7 @@ def test_with_all_constraints_off_it_is_as_if_it_were_not_there(tiny_trainer):
     off, _ = trained(tiny_trainer, rpt())
     without = tiny_trainer(SourceOnly(), schedule=ROUNDS)
     without.fit(lambda *_: None)
-    assert off.regions is None and not off.numbers()
+    assert off.images.regions is None and not off.numbers()
     torch.testing.assert_close(off.model.state_dict(), without.model.state_dict(), rtol=0, atol=0)
 
 
