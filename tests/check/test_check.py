@@ -336,3 +336,14 @@ def test_one_labelled_pixel_is_enough_and_unreadable_labels_are_left_to_the_load
     for file in (tmp_path / "valannot").iterdir():
         file.write_bytes(b"damaged")
     require_labelled(data, "to train on")
+
+
+def test_labels_that_are_all_alike_are_not_called_shuffled(tmp_path, tiny_recipe):
+    """Of a camera that stands still: every label is the others' too, and fits its image."""
+    layout = np.zeros((96, 144), np.uint8)
+    layout[40:] = 3
+    layout[:, 60:90] = 1
+    for place, split in (("source", "train"), ("target", "train"), ("target", "val")):
+        camvid(tmp_path / place, [layout] * 14, split)
+    reports = check_recipe(recipe_of(tiny_recipe, tmp_path), None)
+    assert "fit" in kinds(reports[0]) and not any("shuffled" in text for report in reports for text in report.problems)
