@@ -23,6 +23,7 @@ import rpt_cost
 import sizes
 import speed
 import startup
+import teacher_statistics
 import two_ranks
 
 from da_toolkit.errors import UserError, exits_cleanly
@@ -41,6 +42,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "two_ranks": two_ranks.table,
     "compare_speed": compare_speed.table,
     "startup": startup.table,
+    "teacher_statistics": teacher_statistics.table,
     "backbones": backbones.table,
 }
 

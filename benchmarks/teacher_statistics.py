@@ -10,6 +10,7 @@ labels: they judge, and nothing is trained.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,13 @@ from da_toolkit.data.samples import Samples
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.metrics import image_confusions, iou, pixel_accuracy
+from da_toolkit.files import write_json
 from da_toolkit.models.teacher import Statistics, Teacher
+from da_toolkit.runs.provenance import environment
+from da_toolkit.shareable import short_commit
+
+RESULTS = Path(__file__).parent / "results" / "teacher_statistics.json"
+STATISTICS: tuple[Statistics, ...] = ("running", "batch")
 
 
 def quality(folder: Path, data_root: Path | None, statistics: Statistics, batch: int, threshold: float) -> list[float]:
@@ -52,10 +59,30 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2, help="images a batch (default 2)")
     parser.add_argument("--threshold", type=float, default=0.968)
     options = parser.parse_args()
-    for statistics in ("running", "batch"):
+    run = load_run(options.run)
+    rows = {}
+    for statistics in STATISTICS:
         found = quality(options.run, options.data_root, statistics, options.batch, options.threshold)
-        names = ("miou", "sure_share", "right_of_sure")
-        print(json.dumps({"statistics": statistics, **dict(zip(names, (round(x, 2) for x in found), strict=True))}))
+        rows[statistics] = dict(zip(("miou", "sure_share", "right_of_sure"), found, strict=True))
+    settings = {"recipe": run.result["recipe"], "steps": run.result["steps"], "seed": run.result["seed"]}
+    settings |= {"batch": options.batch, "threshold": options.threshold}
+    write_json(RESULTS, {"rows": rows, **settings, **environment(run.device)})
+    print(table(json.loads(RESULTS.read_text())))
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = [
+        "| statistics | mIoU of the labels | share of pixels surer | of those right |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, row in result["rows"].items():
+        lines.append(f"| `{name}` | {row['miou']:.1f} | {row['sure_share']:.1f} % | {row['right_of_sure']:.1f} % |")
+    told = (
+        f"{result['recipe']}, {result['steps']} steps, seed {result['seed']}; batches of {result['batch']}, surer than "
+        f"{result['threshold']:g}. {result['device']}, commit {short_commit(result['commit'])}."
+    )
+    return "\n".join([told, "", *lines])
 
 
 if __name__ == "__main__":
