@@ -8,7 +8,7 @@ from da_toolkit.runs.checkpoint import Checkpoints
 from da_toolkit.runs.runtime import Runtime
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RunPlan:
     """A recipe under a name, with the settings of one run of it."""
 

@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,12 @@ from da_toolkit.ranks.launch import LostRank, launch, lost_ranks_explained
 from da_toolkit.ranks.parallel import from_main, is_main
 from da_toolkit.recipe.as_json import flatten
 from da_toolkit.recipe.passes import run_passes
-from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.runs.checkpoint import save_weights
 from da_toolkit.runs.claim import check_resumes, claim, finished_result
 from da_toolkit.runs.lock import locked
 from da_toolkit.runs.log import RunLog
 from da_toolkit.runs.plan import RunPlan
 from da_toolkit.runs.provenance import environment
-from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.same_data import settle_data, tell_of_other_data
 from da_toolkit.runs.signals import StopRequest
 from da_toolkit.tracking.tracker import NoTracker, Tracker, make_tracker
@@ -38,18 +37,12 @@ from da_toolkit.waiting import Abandoned
 _WRITES = 5.0  # seconds that rank 0 is given for its checkpoint; srun and torchrun kill it once another rank has ended
 
 
-class Session:
-    """A run in its folder `runs/<recipe>/<seed>/`.
+@dataclass(eq=False)
+class Session(RunPlan):
+    """A run in its folder `runs/<recipe>/<seed>/`."""
 
-    Args:
-        repeats: the folder of a run that this one repeats; it is told if its images were others.
-    """
-
-    def __init__(self, name: str, recipe: Recipe, runtime: Runtime, repeats: Path | None = None) -> None:
-        self.plan = RunPlan(name, recipe, runtime)
-        self.name, self.recipe, self.runtime = name, recipe, runtime
-        self.folder, self.checkpoints = self.plan.folder, self.plan.checkpoints
-        self.repeats = repeats
+    repeats: Path | None = None
+    """The folder of a run that this one repeats; it is told if its images were others."""
 
     def open_data(self) -> tuple[DomainData, DomainData, DomainData]:
         """Source train, target train and target val images. Raises `UserError` for whatever is missing."""
@@ -116,7 +109,7 @@ class Session:
         data = from_main(lambda: self._settle_data(trainer, val, state))
         tracker = make_tracker(self.runtime.tracking, self.folder, resumes) if main else NoTracker()
         tracker.start("da_toolkit", f"{self.name}/{self.runtime.seed}", self._parameters(), {"recipe": self.name})
-        log = RunLog(self.plan, trainer, val, tracker, main, stop, data)
+        log = RunLog(self, trainer, val, tracker, main, stop, data)
         status = "FAILED"
         try:
             if state is not None:
