@@ -3,6 +3,7 @@
 from da_toolkit.data.camvid import CamVid
 from da_toolkit.data.carla import Carla
 from da_toolkit.data.cityscapes import Cityscapes
+from da_toolkit.data.cityscapes_small import CityscapesSmall
 from da_toolkit.data.domain import Domain, DomainData
 from da_toolkit.data.folder import Folder
 from da_toolkit.data.gta5 import GTA5
@@ -20,6 +21,7 @@ __all__ = [
     "CamVid",
     "Carla",
     "Cityscapes",
+    "CityscapesSmall",
     "Domain",
     "DomainData",
     "Folder",

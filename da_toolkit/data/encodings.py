@@ -26,6 +26,8 @@ def _named(table: dict[int, int], ids: range) -> RawClasses:
 
 CITYSCAPES_IDS: RawClasses = _named(CITYSCAPES_ID_TO_TRAIN, range(35)) | {255: None}
 """0..33 as published; 34 is GTA5's licence plate (-1 in Cityscapes, 255 once stored in 8 bits)."""
+TRAIN_IDS: RawClasses = {**dict(enumerate(CITYSCAPES19.classes)), 255: None}
+"""Cityscapes' train ids themselves."""
 SYNTHIA_IDS: RawClasses = _named(SYNTHIA_ID_TO_TRAIN, range(23))
 CAMVID_IDS: RawClasses = {**dict(enumerate(CAMVID11.classes)), 11: None, 255: None}
 
