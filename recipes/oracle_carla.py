@@ -1,4 +1,4 @@
-"""Trained on CamVid labels: the upper bound for CARLA -> Cityscapes at 256x128."""
+"""Trained on the target's labels: the upper bound for CARLA -> Cityscapes at 256x128."""
 
 from da_toolkit.data import Augmentation, Carla, CityscapesSmall
 from da_toolkit.methods import Oracle

@@ -120,6 +120,15 @@ class LabelSpace:
         """Train ids of the classes that are countable objects, signs and lights included (DAFormer's choice)."""
         return tuple(number for number, name in enumerate(self.classes) if name in _THINGS)
 
+    @property
+    def categories(self) -> dict[str, tuple[int, ...]]:
+        """Cityscapes' categories that have classes here -> their train ids; a class of none of them is its own."""
+        found: dict[str, list[int]] = {}
+        for number, name in enumerate(self.classes):
+            place = CITYSCAPES7.place(name)
+            found.setdefault(name if place is None else CITYSCAPES7.classes[place], []).append(number)
+        return {name: tuple(numbers) for name, numbers in found.items()}
+
     def index(self, name: str) -> int:
         """Train id of a class name. Raises `UserError` for an unknown one."""
         if name not in self.classes:

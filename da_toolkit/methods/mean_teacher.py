@@ -17,7 +17,8 @@ from da_toolkit.models.teacher import FirstMomentum, Statistics, Teacher
 from da_toolkit.ranks.parallel import mean_over_ranks, random_rows
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.settings.schedule import Stage
-from da_toolkit.terms.step import Step
+from da_toolkit.terms.categories import Categories, Level
+from da_toolkit.terms.step import Step, View
 from da_toolkit.terms.term import BuildContext, Reads, Regularizer, Term
 
 
@@ -69,6 +70,9 @@ class MeanTeacher(Regularizer):
     those of the target images it labels, as in DACS and DAFormer."""
     first_momentum: FirstMomentum = "half"
     """Of the teacher's first step; it rises from there to `momentum`. "half" as in DAFormer, "zero" as in DACS."""
+    level: Level = "class"
+    """What the teacher's labels name: a class, or one of Cityscapes' categories, which leaves it to the other terms
+    which of its classes is meant (see `RPT.level`). Source pixels that are pasted keep their class."""
     start: float = 0.0
     """Share of the run's steps, 0..1, before its losses begin; the teacher follows from the first step."""
     mix: ClassMix = field(default_factory=ClassMix)
@@ -101,6 +105,7 @@ class MeanTeacherTerm(Term):
         self.settings = settings
         self.teacher = Teacher(context.network, settings.statistics)
         self.num_classes = len(context.label_space)
+        self.categories = Categories(context.label_space, settings.level)
         mean = cast(Tensor, context.network.mean)
         self.register_buffer("blank", mean.clone())  # what normalisation makes 0
 
@@ -121,16 +126,25 @@ class MeanTeacherTerm(Term):
             images = change_colours(images, settings.mix.jitter, settings.mix.blur)
             view = step.view(replace(target, image=images))
             mixed = torch.where(pasted, source.label, label)
-            loss = weighted_loss(view.logits(), mixed, sure.masked_fill(pasted, 1.0))
-            losses["mix"] = settings.mix.weight * loss
+            losses["mix"] = settings.mix.weight * self._loss(view, mixed, sure.masked_fill(pasted, 1.0), pasted)
         if settings.masking.weight:
             hidden = block_mask(target.image, settings.masking.block, settings.masking.ratio)
             images = change_colours(target.image, settings.masking.jitter, settings.masking.blur)
             images = torch.where(hidden, self.blank, images)
             view = step.view(replace(target, image=images))
-            loss = weighted_loss(view.logits(), label, sure)
-            losses["masked"] = settings.masking.weight * loss
+            losses["masked"] = settings.masking.weight * self._loss(view, label, sure)
         return losses
+
+    def _loss(self, view: View, label: Tensor, pixel_weights: Tensor, pasted: Tensor | None = None) -> Tensor:
+        """Weighted cross-entropy of the teacher's labels and, where `pasted` bool [B,H,W], of the source's."""
+        if self.categories.plain:
+            return weighted_loss(view.logits(), label, pixel_weights)
+        theirs = self.categories.labels(label if pasted is None else label.masked_fill(pasted, IGNORE))
+        found = self.categories.log_probabilities(view.log_probabilities())
+        loss = (F.nll_loss(found, theirs, ignore_index=IGNORE, reduction="none") * pixel_weights).mean()
+        if pasted is not None:
+            loss = loss + weighted_loss(view.logits(), label.masked_fill(~pasted, IGNORE), pixel_weights)
+        return loss
 
 
 def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,9 @@ from da_toolkit.regularizers.rpt.logic import (
 )
 from da_toolkit.regularizers.rpt.patch import Patch, region_loss
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_share
+from da_toolkit.regularizers.rpt.trust import cluster_agreement, renormalised
 from da_toolkit.settings.schedule import Stage
+from da_toolkit.terms.categories import Categories, Level
 from da_toolkit.terms.stages import StageContext
 from da_toolkit.terms.step import Step, View
 from da_toolkit.terms.term import BuildContext, DomainName, Reads, Regularizer, Term
@@ -68,6 +70,22 @@ class RPT(Regularizer):
     logic: SpatialLogic = field(default_factory=SpatialLogic)
     regions: Superpixels = field(default_factory=Superpixels)
     """How target images are cut into regions."""
+    level: Level = "category"
+    """What a region's label names: one of Cityscapes' categories (flat, construction, object, nature, sky, human,
+    vehicle), which leaves it to the other terms which of its classes is meant, or a class, as recalled of the paper.
+    Road and sidewalk look alike, and rounds of class labels turn one into the other."""
+    trust: float = 0.3
+    """A category's labels are believed where at least this share of what looks like it is called the same, 0..1
+    (`cluster_agreement`). Those of the others are not used, and no label speaks against them. 0 = all are believed."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trust <= 1:
+            raise UserError(f"rpt.trust lies in 0..1, got {self.trust}.")
+
+    @property
+    def clustered(self) -> bool:
+        """Whether regions are grouped into clusters."""
+        return bool(self.cluster.weight) or bool(self.patch.weight and self.trust)
 
     @property
     def superpixels(self) -> Superpixels | None:
@@ -90,6 +108,8 @@ class RPT(Regularizer):
 class RPTTerm(Term):
     """Losses "rpt_patch", "rpt_cluster" and "rpt_logic" from the first round on; nothing in the warm-up."""
 
+    believed: Tensor  # bool [categories]
+
     def __init__(self, settings: RPT, context: BuildContext) -> None:
         super().__init__()
         self.settings, self.context = settings, context
@@ -100,6 +120,9 @@ class RPTTerm(Term):
         self.rows: RegionRows | None = None
         self.assignment: Tensor | None = None
         self.labels: dict[str, Tensor] = {}
+        self.categories = Categories(context.label_space, settings.level)
+        self.register_buffer("believed", torch.ones(len(self.categories), dtype=torch.bool))
+        self.doubted = 0  # categories that are not believed, known here so that no step asks the device
 
     def begin_stage(self, stage: StageContext) -> None:
         if stage.stage.round == 0:
@@ -110,27 +133,40 @@ class RPTTerm(Term):
             return
         assert stage.regions is not None
         self.rows = RegionRows(stage.regions.counts, stage.device)
-        if self.settings.cluster.weight and self.assignment is None:
+        if self.settings.clustered and self.assignment is None:
             self.assignment = self._assign(self.settings.cluster, stage)
-        table = RegionTable(self.rows, self.num_classes)
+        table = RegionTable(self.rows, len(self.categories))
 
         def see(view: View) -> None:
-            table.add(view.batch.index, view.regions, view.probabilities())
+            table.add(view.batch.index, view.regions, self.categories.probabilities(view.probabilities()))
 
         stage.watch_target(see, lambda: self._freeze(table))
 
     def _freeze(self, table: RegionTable) -> None:
         """Labels for this round."""
         table.sum_over_ranks()
-        if self.settings.patch.weight:
-            self.labels["patch"] = self.settings.patch.labels(table)
-        if self.assignment is not None:
-            self.labels["cluster"] = self.settings.cluster.labels(table, self.assignment)
+        settings = self.settings
+        if settings.trust and self.assignment is not None:
+            agreement = cluster_agreement(table, self.assignment)
+            self.believed = agreement >= settings.trust
+            self.doubted = len(self.believed) - int(self.believed.sum())
+            named = zip(self.categories.names, agreement.tolist(), strict=True)
+            self.reported |= {f"rpt_trust_{name}": value for name, value in named}
+        if settings.patch.weight:
+            self.labels["patch"] = self._believed(settings.patch.labels(table))
+        if settings.cluster.weight and self.assignment is not None:
+            self.labels["cluster"] = self._believed(settings.cluster.labels(table, self.assignment))
         for name, labels in self.labels.items():
             self.reported[f"rpt_{name}_share"] = selected_share(table, labels)
 
+    def _believed(self, labels: Tensor) -> Tensor:
+        """The labels of believed categories, else 255; uint8 [total+1]."""
+        known = labels != IGNORE
+        return labels.where(known & self.believed[labels.where(known, 0).long()], IGNORE)
+
     def numbers(self) -> dict[str, float]:
-        """Shares of target pixels in selected regions, and the logic's quality on held-out source columns."""
+        """Shares of target pixels in selected regions, how far each category is to be believed, and the logic's quality
+        on held-out source columns."""
         return dict(self.reported)
 
     def _train_logic(self, settings: SpatialLogic, stage: StageContext) -> None:
@@ -169,14 +205,17 @@ class RPTTerm(Term):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         settings, view, losses = self.settings, step.target, {}
-        if self.labels and self.rows is not None:
+        if self.labels and self.rows is not None and self.doubted < len(self.categories):
             rows = self.rows.of(view.batch.index, view.regions)
+            found = self.categories.log_probabilities(view.log_probabilities())
+            if self.doubted:
+                found = renormalised(found, self.believed)
             if "patch" in self.labels:
                 label = self.labels["patch"][rows].long()
-                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(view.log_probabilities(), label)
+                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(found, label)
             if "cluster" in self.labels:
                 label = self.labels["cluster"][rows].long()
-                losses["rpt_cluster"] = settings.cluster.weight * region_loss(view.log_probabilities(), label)
+                losses["rpt_cluster"] = settings.cluster.weight * region_loss(found, label)
         if self.logic_trained:
             loss, _ = logic_loss(settings.logic, self.logic, view.probabilities())
             losses["rpt_logic"] = settings.logic.weight * loss
@@ -199,7 +238,8 @@ class RPTTerm(Term):
         columns["prediction"] = list(view.logits().argmax(1).byte().cpu().numpy())
         if self.labels and self.rows is not None:
             rows = self.rows.of(view.batch.index, view.regions)
-            columns |= {name: list(labels[rows].cpu().numpy()) for name, labels in self.labels.items()}
+            shown = {name: self.categories.shown(labels)[rows] for name, labels in self.labels.items()}
+            columns |= {name: list(labels.cpu().numpy()) for name, labels in shown.items()}
         if self.logic_trained:
             doubt = logic_plausibility(self.settings.logic, self.logic, view.probabilities()).cpu().numpy()
             threshold = self.settings.logic.threshold
@@ -223,7 +263,7 @@ class RPTTerm(Term):
                 for region, cluster in enumerate(own):
                     if cluster in shown and len(found.setdefault(cluster, [])) < crops and (regions == region).any():
                         found[cluster].append(crop_of(_picture(image), regions == region))
-        names = {label: name for label, name in enumerate(self.context.label_space.classes)}
+        names = dict(enumerate(self.categories.names))
         sheet = [
             (f"cluster {cluster}: {names.get(votes[cluster], 'not selected')}", found.get(cluster, []))
             for cluster in shown
@@ -246,6 +286,7 @@ class RPTTerm(Term):
             "counts": self.rows.counts if self.rows else None,
             "assignment": self.assignment,
             "logic_trained": self.logic_trained,
+            "doubted": self.doubted,
             "reported": self.reported,
         }
 
@@ -254,4 +295,4 @@ class RPTTerm(Term):
         if state["counts"] is not None:
             self.rows = RegionRows(state["counts"], next(iter(self.labels.values())).device)
         self.assignment, self.reported = state["assignment"], state["reported"]
-        self.logic_trained = state["logic_trained"]
+        self.logic_trained, self.doubted = state["logic_trained"], state["doubted"]

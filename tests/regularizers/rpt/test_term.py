@@ -27,7 +27,7 @@ METHODS = [SourceOnly, TargetBN, Adversarial]
 def rpt(*parts):
     weights = {name: float(name in parts) for name in SMALL}
     kept = {name: dataclasses.replace(part, weight=weights[name]) for name, part in SMALL.items()}
-    return RPT(**kept, regions=Superpixels(12))
+    return RPT(**kept, regions=Superpixels(12), level="class", trust=0.0)
 
 
 def trained(tiny_trainer, regularizer, method=SourceOnly, after=lambda trainer: None, **changes):
