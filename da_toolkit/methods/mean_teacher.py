@@ -68,7 +68,8 @@ class MeanTeacher(Regularizer):
     """What the teacher's batch norms use: "running", the network's mean and variance of all that it saw, or "batch",
     those of the target images it labels, as in DACS and DAFormer."""
     first_momentum: FirstMomentum = "half"
-    """Of the teacher's first step; it rises from there to `momentum`. "half" as in DAFormer, "zero" as in DACS."""
+    """Of the teacher's first step; it rises from there to `momentum`. "half" as in DAFormer, "zero" as in DACS, or
+    "full", `momentum` at once, where the network starts trained."""
     start: float = 0.0
     """Share of the run's steps, 0..1, before its losses begin; the teacher follows from the first step."""
     mix: ClassMix = field(default_factory=ClassMix)

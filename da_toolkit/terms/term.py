@@ -132,9 +132,16 @@ class Method:
     """Pixels over which the cross-entropy of true labels is averaged: those with a label, or all, so that images with
     many ignored pixels count less (DAFormer)."""
 
+    starts_trained: ClassVar[bool] = False
+    """It teaches no labels, so the whole network, its classifier included, must come from a run that was taught some:
+    `model.weights` names that."""
+
     @property
     def own_reads(self) -> Reads:
         return Reads()
+
+    def choose_trained(self, network: nn.Module) -> None:
+        """Freeze (`requires_grad_`) what of the network the method does not train; by default nothing."""
 
     def terms(self, context: BuildContext) -> list[Term]:
         raise NotImplementedError
