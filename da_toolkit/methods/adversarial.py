@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from da_toolkit.errors import UserError
 from da_toolkit.methods.supervised import Supervised
 from da_toolkit.models.discriminators import FeatureDiscriminator, OutputDiscriminator
+from da_toolkit.models.grid import at_least_single
 from da_toolkit.registry import METHODS
 from da_toolkit.terms.step import Level, Step, View
 from da_toolkit.terms.term import BuildContext, Method, Reads, Term, frozen
@@ -25,7 +26,7 @@ def domain_loss(logits: Tensor, domain: float, objective: Objective) -> Tensor:
     "bce" is the binary cross-entropy of GAN training; "least_squares" the mean squared distance of
     LSGAN (Mao et al., ICCV 2017). Scalar, float32.
     """
-    logits = logits.float()
+    logits = at_least_single(logits)
     wanted = torch.full_like(logits, domain)
     if objective == "bce":
         return F.binary_cross_entropy_with_logits(logits, wanted)

@@ -52,15 +52,16 @@ def test_tent_moves_the_scales_and_shifts_of_batch_norms_alone(model, tiny_train
 
 def test_the_statistics_that_tent_is_scored_with_become_the_targets(tiny_trainer):
     """They follow batches that the network normalises by itself, and hold no source."""
-    trainer = tiny_trainer(METHODS["tent"].build(), steps=60, optimizer=AdamW(lr=1e-9))
-    trainer.fit(lambda *_: None)
+    trainer = tiny_trainer(METHODS["tent"].build(), steps=14, optimizer=AdamW(lr=1e-9))
     first = next(m for m in trainer.model.modules() if isinstance(m, nn.BatchNorm2d))
+    first.momentum = 0.3
+    trainer.fit(lambda *_: None)
     seen = []
     first.register_forward_hook(lambda module, given, out: seen.append(given[0].detach()))
     for batch in trainer.images.target_pass():
         trainer.model.eval()(batch.image)
     values = torch.cat(seen).transpose(0, 1).flatten(1)
-    torch.testing.assert_close(first.running_mean, values.mean(1), rtol=0.05, atol=0.05 * values.std().item())
+    torch.testing.assert_close(first.running_mean, values.mean(1), rtol=0.05, atol=0.1 * values.std().item())
 
 
 def test_tents_loss_is_the_mean_entropy_pixel_by_pixel(tiny_trainer):
@@ -107,10 +108,10 @@ def test_no_label_and_no_source_is_read(tiny_trainer, monkeypatch):
 
 @pytest.mark.parametrize("name", ["tent", "source_free_shot", "cotta"])
 def test_the_losses_fall(name, tiny_trainer):
-    trainer = tiny_trainer(METHODS[name].build(), steps=30, rounds=True, seed=1, aux=False)
-    reports = []
+    trainer = tiny_trainer(METHODS[name].build(), steps=15, rounds=True, seed=1, aux=False)
+    reports = []  # 5 steps of warm-up, then two reports of the round
     trainer.fit(lambda step, losses, rate: reports.append(sum(losses.values())), log_every=5)
-    assert reports[-1] < reports[1]
+    assert reports[2] < reports[1]
 
 
 @pytest.mark.parametrize(
