@@ -22,6 +22,10 @@ recipe = Recipe(
     learning_rate=LearningRate("constant"),
     batch_size=1,
     reported=Reported(
-        miou=35.8, paper="Wang et al., ICLR 2021", note="recalled; HRNet-W18, adapted online; not reproduced here"
+        miou=35.8,
+        paper="Wang et al., ICLR 2021",
+        note="recalled; HRNet-W18, adapted online; not reproduced here",
+        network="HRNet-W18",
+        start="the source",
     ),
 )

@@ -192,6 +192,9 @@ class Adversarial(Method):
     family="adversarial",
     paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)",
     use="a first method with a known cost: layouts of streets agree between the domains, and the network is a CNN.",
+    missing=(
+        "nothing that we know of; the last weights are scored, where a published score may be the best checkpoint's."
+    ),
 )
 def adaptseg() -> Adversarial:
     """Output-space adversarial alignment (AdaptSegNet), single level."""
@@ -202,6 +205,7 @@ def adaptseg() -> Adversarial:
     family="adversarial",
     paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)",
     use="as `adaptseg`, with a deep dilated network whose earlier stage should adapt too.",
+    missing="as `adaptseg`.",
 )
 def adaptseg_multi() -> Adversarial:
     """AdaptSegNet on two levels; the network needs its auxiliary level."""
@@ -212,6 +216,7 @@ def adaptseg_multi() -> Adversarial:
     family="adversarial",
     paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)",
     use="the binary game of `adaptseg` does not settle.",
+    missing="as `adaptseg`.",
 )
 def adaptseg_ls() -> Adversarial:
     """AdaptSegNet, single level, with the least-squares objective and weight 0.01."""
@@ -222,6 +227,9 @@ def adaptseg_ls() -> Adversarial:
     family="adversarial",
     paper="Hoffman et al., 2016 (arXiv 1612.02649)",
     use="a baseline for alignment in feature space; output space is usually better for segmentation.",
+    missing=(
+        "no row is restated: the paper has another network and constraints on class sizes, which ours leaves out."
+    ),
 )
 def feature_adversarial() -> Adversarial:
     """Adversarial alignment of backbone features with an ASPP-type discriminator."""

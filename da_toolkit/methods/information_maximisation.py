@@ -178,6 +178,10 @@ def similarity(features: Tensor, centroids: Tensor, known: Tensor) -> Tensor:
     family="source-free",
     paper="Liang et al., ICML 2020 (arXiv 2002.08546)",
     use="as `tent`, with time for rounds: the whole encoder moves its features to a classifier that stays.",
+    missing=(
+        "no row is restated: the paper classifies images. Ours has no bottleneck with weight "
+        "normalisation, and no label smoothing of the source network."
+    ),
 )
 def source_free_shot() -> SourceFree:
     """SHOT for segmentation: information maximisation and centroid labels, with frozen heads."""

@@ -206,6 +206,10 @@ def symmetric_cross_entropy(log_p: Tensor, label: Tensor, forward: float, revers
     family="self-training",
     paper="Zhang et al., CVPR 2021 (arXiv 2101.10979)",
     use="pseudo-labels are noisy but features of a class lie together.",
+    missing=(
+        "no row is restated: the published scores come after structure learning and stages of "
+        "distillation, which ours lacks."
+    ),
 )
 def proda() -> SourceOnly:
     """Pseudo-labels denoised online by prototypes (ProDA's first stage, without structure learning)."""

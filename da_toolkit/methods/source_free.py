@@ -81,6 +81,10 @@ def _train_norms_alone(network: nn.Module) -> None:
     family="source-free",
     paper="Wang et al., ICLR 2021 (arXiv 2006.10726)",
     use="a trained network is all there is, and the domains differ in look more than in layout.",
+    missing=(
+        "the row's network, and predictions made while it adapts: ours adapts on training images, and "
+        "others are scored."
+    ),
 )
 def tent() -> SourceFree:
     """TENT: lowers the entropy of target predictions by the batch norms' scales and shifts alone.

@@ -1,5 +1,6 @@
 """Source-free methods: what of the network trains, what is refused, and TENT's loss written plainly."""
 
+import copy
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from tester import step_of
 from torch import nn
 
 from da_toolkit.errors import UserError
-from da_toolkit.methods import Entropy, SourceFree, SourceOnly
+from da_toolkit.methods import ContinualTeacher, Entropy, SourceFree, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2, LightDeepLabV3Plus
 from da_toolkit.models.segmenter import Segmenter
 from da_toolkit.recipe import AdamW
@@ -19,6 +20,13 @@ NETWORKS = {
     "DeepLab-v2": DeepLabV2("test_resnet", 16, "none", aux=True, dilations=(1, 2)),
     "DeepLab-v3+": LightDeepLabV3Plus("test_resnet", weights="none", width=8, aux=False),
 }
+
+
+def small(name):
+    """The method, CoTTA with few passes of its teacher."""
+    if name == "cotta":
+        return SourceFree(regularizers=(ContinualTeacher(scales=(0.5, 1.0)),))
+    return METHODS[name].build()
 
 
 def moved(trainer, steps=3):
@@ -99,7 +107,7 @@ def test_no_label_and_no_source_is_read(tiny_trainer, monkeypatch):
             raise AssertionError(f"the source was asked for {name}")
 
     for name in METHODS.names(family="source-free"):
-        trainer = tiny_trainer(METHODS[name].build(), steps=2, rounds=True, forbid=True)
+        trainer = tiny_trainer(small(name), steps=2, rounds=True, forbid=True)
         trainer.images.source = Closed()
         trainer.fit(lambda *_: None)
         trainer.prepare_evaluation()
@@ -108,7 +116,7 @@ def test_no_label_and_no_source_is_read(tiny_trainer, monkeypatch):
 
 @pytest.mark.parametrize("name", ["tent", "source_free_shot", "cotta"])
 def test_the_losses_fall(name, tiny_trainer):
-    trainer = tiny_trainer(METHODS[name].build(), steps=15, rounds=True, seed=1, aux=False)
+    trainer = tiny_trainer(small(name), steps=15, rounds=True, seed=1, aux=False)
     reports = []  # 5 steps of warm-up, then two reports of the round
     trainer.fit(lambda step, losses, rate: reports.append(sum(losses.values())), log_every=5)
     assert reports[2] < reports[1]
@@ -152,7 +160,7 @@ def test_a_resumed_run_is_the_same_run_though_the_start_weights_are_others(name,
     """What is remembered of the start, such as the weights that are restored, is the first run's."""
 
     def made(seed):
-        return tiny_trainer(METHODS[name].build(), steps=4, seed=seed, rounds=True)
+        return tiny_trainer(small(name), steps=4, seed=seed, rounds=True)
 
     whole, kept = made(0), {}
     whole.fit(lambda *_: None, after_step=lambda step: kept.update({step: _copied(state_of(whole))}))
@@ -165,6 +173,4 @@ def test_a_resumed_run_is_the_same_run_though_the_start_weights_are_others(name,
 
 
 def _copied(tree):
-    import copy
-
     return copy.deepcopy(tree)

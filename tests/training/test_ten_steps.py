@@ -22,7 +22,9 @@ LEVELS = {"main": (1e-3, 1.0), "aux": (2e-4, 0.1)}
 """Weight of the target's loss and of the source's, by level."""
 METHODS = {
     "minent": SourceOnly(regularizers=(Entropy(weight=1e-3, aux_weight=2e-4),)),
-    "advent": Adversarial(discriminators=(SelfInformation(weight=1e-3), SelfInformation(weight=2e-4, level="aux"))),
+    "advent": Adversarial(
+        discriminators=(SelfInformation(weight=1e-3, width=8), SelfInformation(weight=2e-4, width=8, level="aux"))
+    ),
 }
 
 
