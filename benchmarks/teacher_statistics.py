@@ -1,7 +1,7 @@
 """How good a network's labels of target images are, by the statistics that its batch norms use.
 
     python -m da_toolkit.run source_only_gta --demo
-    python benchmarks/teacher_statistics.py runs/source_only_gta_demo/0 [--batch 2 --threshold 0.968]
+    python benchmarks/teacher_statistics.py runs/source_only_gta_demo/0 [--images 100 --batch 2 --threshold 0.968]
 
 First all labels, as a mean teacher gives them; then those that each way of labelling in rounds chooses from a frozen
 copy: CBST's and IAST's thresholds, ProDA's prototypes, RPT's regions. What rounds make of a pass (thresholds,
@@ -55,27 +55,27 @@ class Source:
     run: TrainedRun
     samples: Samples
     regions: list[int]
-    """Regions of each image."""
+    """Regions of each image that is looked at, the first of the split."""
 
     @property
     def classes(self) -> int:
         return len(self.run.label_space)
 
     def views(self, teacher: Teacher, batch: int) -> Iterator[tuple[View, Batch]]:
-        """All images once, in an order of seed 0; labels are in the batch alone."""
-        order = np.random.default_rng(0).permutation(len(self.samples.data)).tolist()
+        """All of them once, in an order of seed 0; labels are in the batch alone."""
+        order = np.random.default_rng(0).permutation(len(self.regions)).tolist()
         places = [[(0, index) for index in order[start : start + batch]] for start in range(0, len(order), batch)]
         for images in Loading(self.samples, places, 0):
             moved = images.to(self.run.device)
             yield View(teacher.network, moved), moved
 
 
-def source_of(folder: Path, data_root: Path | None) -> Source:
+def source_of(folder: Path, data_root: Path | None, images: int) -> Source:
     """Raises `UserError` where no finished run lies there or its data are not there."""
     run = load_run(folder)
     data = run.recipe.target.build("train", data_root)
     cache = SuperpixelCache(Superpixels(), run.recipe.target.size)
-    counts, _ = cache.survey(data)
+    counts, _ = cache.survey(data, indices=range(min(images, len(data))))
     return Source(run, Samples(data, run.recipe.target.size, Augmentation(), True, 0, cache), counts)
 
 
@@ -176,10 +176,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--images", type=int, default=100, help="the first so many are labelled (default 100)")
     parser.add_argument("--batch", type=int, default=2, help="images a batch (default 2)")
     parser.add_argument("--threshold", type=float, default=0.968)
     options = parser.parse_args()
-    source = source_of(options.run, options.data_root)
+    source = source_of(options.run, options.data_root, options.images)
     found = {name: quality(source, name, options.batch, options.threshold) for name in STATISTICS}
     rows = [
         {"labels": way, "statistics": statistics, **found[statistics][way]}
@@ -188,7 +189,7 @@ def main() -> None:
     ]
     result = source.run.result
     settings = {"recipe": result["recipe"], "steps": result["steps"], "seed": result["seed"]}
-    settings |= {"batch": options.batch, "threshold": options.threshold}
+    settings |= {"images": len(source.regions), "batch": options.batch, "threshold": options.threshold}
     write_json(RESULTS, {"rows": rows, **settings, **environment(source.run.device)})
     print(table(json.loads(RESULTS.read_text())))
 
@@ -203,8 +204,8 @@ def table(result: dict[str, Any]) -> str:
         figures = f"{row['miou']:.1f} | {row['share']:.1f} % | {row['right']:.1f} %"
         lines.append(f"| {row['labels']} | `{row['statistics']}` | {figures} |")
     told = (
-        f"{result['recipe']}, {result['steps']} steps, seed {result['seed']}; batches of {result['batch']}; the surest "
-        f"are above {result['threshold']:g}. {result['device']}, commit {short_commit(result['commit'])}."
+        f"{result['recipe']}, {result['steps']} steps, seed {result['seed']}; {result['images']} images in batches of "
+        f"{result['batch']}; the surest are above {result['threshold']:g}. {result['device']}, commit {short_commit(result['commit'])}."
     )
     return "\n".join([told, "", *lines])
 
