@@ -205,7 +205,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"| {row['labels']} | `{row['statistics']}` | {figures} |")
     told = (
         f"{result['recipe']}, {result['steps']} steps, seed {result['seed']}; {result['images']} images in batches of "
-        f"{result['batch']}; the surest are above {result['threshold']:g}. {result['device']}, commit {short_commit(result['commit'])}."
+        f"{result['batch']}; the surest are above {result['threshold']:g}. {result['device']}, commit "
+        f"{short_commit(result['commit'])}."
     )
     return "\n".join([told, "", *lines])
 

@@ -46,25 +46,26 @@ class Session(RunPlan):
     """The folder of a run that this one repeats; it is told if its images were others."""
 
     def open_data(self) -> tuple[DomainData | None, DomainData, DomainData]:
-        """Source train, none for a method that reads no source, target train and target val images.
+        """Source train, none for a source-free method, target train and target val images.
 
         Raises `UserError` for whatever is missing.
         """
         recipe, root = self.recipe, self.runtime.data_root
         data = (
-            recipe.source.build("train", root) if recipe.method.reads.source else None,
+            recipe.source.build("train", root) if recipe.method.opens_source else None,
             recipe.target.build("train", root),
             recipe.target.build("val", root),
         )
-        if data[0] is not None and not data[0].has_labels:
+        reads = recipe.method.reads
+        if data[0] is not None and reads.source and not data[0].has_labels:
             raise _without_labels("source", data[0], "to train on")
-        if recipe.method.reads.target_labels and not data[1].has_labels:
+        if reads.target_labels and not data[1].has_labels:
             raise _without_labels("target", data[1], "to train on, which this method does")
         if not data[2].has_labels:
             raise _without_labels("target", data[2], "to score against")
-        if data[0] is not None:
+        if data[0] is not None and reads.source:
             require_labelled(data[0], "to train on")
-        if recipe.method.reads.target_labels:
+        if reads.target_labels:
             require_labelled(data[1], "to train on")
         require_labelled(data[2], "to score against", recipe.evaluation.images)
         return data
@@ -161,10 +162,9 @@ class Session(RunPlan):
 
     def identity(self, trainer: Trainer, val: DomainData) -> Identity:
         """What the run's images are now, and of their labels those that are read."""
-        images = trainer.images
-        source = {"source": (images.source, True)} if images.source is not None else {}
-        target = images.target, self.recipe.method.reads.target_labels
-        return identity_of({**source, "target": target, "val": (val, True)})
+        reads, images = self.recipe.method.reads, trainer.images
+        source = {"source": (images.source, reads.source)} if images.source is not None else {}
+        return identity_of({**source, "target": (images.target, reads.target_labels), "val": (val, True)})
 
     def keep_environment(self, step: int, device: torch.device, data: str) -> None:
         """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit.

@@ -15,7 +15,7 @@ def check_start(recipe: Recipe, best: str) -> None:
     Args:
         best: by which score the run keeps its best weights.
     """
-    if best == "source_score" and not recipe.method.reads.source:
+    if best == "source_score" and not recipe.method.opens_source:
         raise UserError(
             "--best source_score needs source images, and this method reads none: choose another one, such as entropy."
         )

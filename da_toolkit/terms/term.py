@@ -158,6 +158,12 @@ class Method:
         return Reads(own.source, own.target or bool(self.regularizers), own.target_labels)
 
     @property
+    def opens_source(self) -> bool:
+        """Whether a run has source images at all: also of a method whose steps read none they serve label-free scores,
+        but where a trained network is all there is of the source, nothing of it need be there."""
+        return self.reads.source or not self.starts_trained
+
+    @property
     def superpixels(self) -> "Superpixels | None":
         """The region maps that its regularizers read. Raises `UserError` if two of them ask for different ones."""
         wanted = {regularizer.superpixels for regularizer in self.regularizers} - {None}
