@@ -38,8 +38,11 @@ METHODS = [
     *("adaptseg", "adaptseg_ls", "fada", "minent", "advent", "maxsquare"),
     *("cbst", "crst", "crst_soft", "iast", "proda", "dacs", "daformer", "mic", "advent_daformer"),
     *("adv_rpt", "advent_rpt", "dacs_rpt"),
+    *("tent", "source_free_shot", "cotta"),
     "oracle",
 ]
+START = "source_only"
+"""Whose run of the same seed source-free methods start from: it must be there, or stand earlier among --methods."""
 LOOKS = 4
 PAIRS = {
     "camvid": "CARLA -> CamVid val, 10 classes, labels at 480x360. The files are a lossy copy (480x360, JPEG q90).",
@@ -67,6 +70,11 @@ def recipe_for(method: str, pair: str, steps: int | None) -> Recipe:
         recipe = dataclasses.replace(recipe, schedule=schedule)
     every = max(1, recipe.schedule.steps // LOOKS)
     return dataclasses.replace(recipe, evaluation=dataclasses.replace(recipe.evaluation, every=every))
+
+
+def started_from(recipe: Recipe, run: Path) -> Recipe:
+    """The recipe with the weights of a run of this matrix."""
+    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, weights=str(run)))
 
 
 def run_task(task: Task) -> dict[str, Any]:
@@ -109,10 +117,13 @@ def main() -> None:
                 recipe = recipe_for(method, options.pair, options.steps)
             except UserError as error:
                 raise UserError(f"--methods {method}: {error}") from error
+            runs = options.runs or Path("runs") / f"accuracy_{options.pair}"
+            if recipe.method.starts_trained:
+                recipe = started_from(recipe, runs / START / str(seed))
             runtime = Runtime(
                 seed=seed,
                 data_root=options.data_root,
-                runs=options.runs or Path("runs") / f"accuracy_{options.pair}",
+                runs=runs,
                 tracking=options.tracking,
                 workers=options.workers,
                 log_every=50,

@@ -29,7 +29,7 @@ from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.files import write_json
-from da_toolkit.methods import Oracle, TargetBN
+from da_toolkit.methods import SourceOnly, TargetBN
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import AdamW, Recipe, Schedule, Stage, rounds
 from da_toolkit.registry import METHODS
@@ -54,7 +54,7 @@ TIMES = {"time", "images_per_second"}
 
 def recipe_of(method: Method) -> Recipe:
     """A run of a few seconds: a warm-up, a round, evaluations on the way, everything random there is."""
-    if not isinstance(method, Oracle | TargetBN):
+    if method.reads.source and not isinstance(method, TargetBN):
         method = dataclasses.replace(method, regularizers=(*method.regularizers, RPT_TINY))
     looks = {"size": (64, 96), "frames": 6, "val_frames": 2, "render_size": (64, 96)}
     return Recipe(
@@ -74,7 +74,19 @@ def recipe_of(method: Method) -> Recipe:
 def session_of(name: str, runs: Path) -> Session:
     """It saves after every step and reports every third, so that checkpoints fall between reports."""
     runtime = Runtime(runs=runs, workers=0, tracking="none", log_every=3, save_every=1)
-    return Session(name, recipe_of(METHODS[name].build()), runtime)
+    recipe = recipe_of(METHODS[name].build())
+    if recipe.method.starts_trained:
+        model = dataclasses.replace(recipe.model, weights=str(_trained(runs)))
+        recipe = dataclasses.replace(recipe, model=model)
+    return Session(name, recipe, runtime)
+
+
+def _trained(runs: Path) -> Path:
+    """The folder of a finished run that a method which reads no source starts from."""
+    session = Session("source_only", recipe_of(SourceOnly()), Runtime(runs=runs / "starts", workers=0, tracking="none"))
+    if not (session.folder / "result.json").exists():
+        session.run()
+    return session.folder
 
 
 def start(name: str, runs: Path) -> int:

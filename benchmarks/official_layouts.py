@@ -39,6 +39,14 @@ def reduced(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, schedule=recipe.schedule.scaled(STEPS), **changes)
 
 
+def trained(name: str, runtime: Runtime) -> str:
+    """The folder of a run for a source-free recipe to start from: source-only training, in the same few steps."""
+    other = f"source_only_{name.rpartition('_')[2]}"
+    session = Session(other, reduced(load_recipe(find_recipe(other))), dataclasses.replace(runtime, overwrite=True))
+    session.run()
+    return str(session.folder)
+
+
 def shrunk(size: tuple[int, int]) -> tuple[int, int]:
     height, width = size
     return height // SHRINK, width // SHRINK
@@ -55,7 +63,11 @@ def main() -> None:
         export_streets(root / "data", options.frames, (128, 256))
         for name in wanted:
             runtime = Runtime(data_root=root / "data", runs=root / "runs", tracking="none", workers=1)
-            session = Session(name, reduced(load_recipe(find_recipe(name))), runtime)
+            recipe = reduced(load_recipe(find_recipe(name)))
+            if recipe.method.starts_trained:
+                start = trained(name, dataclasses.replace(runtime, runs=root / "starts"))
+                recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, weights=start))
+            session = Session(name, recipe, runtime)
             result = session.run()
             logged = [json.loads(line) for line in (session.folder / "metrics.jsonl").read_text().splitlines()]
             row = {**result, "losses": logged[-2], "data": "streets in the official layouts"}

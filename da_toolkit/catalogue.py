@@ -23,6 +23,8 @@ class Listed:
     family: str = ""
     paper: str = ""
     use: str = ""
+    missing: str = ""
+    recipe: str = ""
 
 
 @dataclass(frozen=True)

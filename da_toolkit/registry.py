@@ -20,6 +20,10 @@ class Entry:
     paper: str
     use: str = ""
     """When to choose it, for people who do."""
+    missing: str = ""
+    """Of a method: in what its recipe falls short of the published row, or why there is none to compare it with."""
+    recipe: str = ""
+    """Of a method: the recipe whose `reported` is that row; by default NAME_gta."""
 
     @property
     def summary(self) -> str:
@@ -34,7 +38,9 @@ class Registry:
         self.kind = kind
         self._entries: dict[str, Entry] = {}
 
-    def register(self, name: str = "", *, family: str = "", paper: str = "", use: str = "") -> Callable[[T], T]:
+    def register(
+        self, name: str = "", *, family: str = "", paper: str = "", use: str = "", missing: str = "", recipe: str = ""
+    ) -> Callable[[T], T]:
         """Decorator; the key is `name`, by default the object's own.
 
         Raises ValueError for a second registration or a missing docstring.
@@ -46,7 +52,7 @@ class Registry:
                 raise ValueError(f"{self.kind} {key!r} is registered twice")
             if not build.__doc__:
                 raise ValueError(f"{self.kind} {key!r} has no docstring")
-            self._entries[key] = Entry(key, build, family, paper, use)
+            self._entries[key] = Entry(key, build, family, paper, use, missing, recipe)
             return build
 
         return add

@@ -23,5 +23,11 @@ recipe = Recipe(
     optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4, repeats="as_published"),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
     batch_size=1,
-    reported=Reported(miou=44.1, paper="Tsai et al., CVPR 2018", note="not reproduced here"),
+    reported=Reported(
+        miou=44.1,
+        paper="Tsai et al., CVPR 2018",
+        note="not reproduced here",
+        network="DeepLab-v2, ResNet-101",
+        start="ImageNet",
+    ),
 )

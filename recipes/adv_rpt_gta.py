@@ -27,5 +27,7 @@ recipe = Recipe(
         miou=53.2,
         paper="Zhang et al., CVPR 2020",
         note="with their best, an SE backbone; our settings are a reconstruction; not reproduced here",
+        network="an SE backbone",
+        start="ImageNet",
     ),
 )

@@ -31,5 +31,7 @@ recipe = Recipe(
         paper="Zhang et al., CVPR 2020",
         note="public leaderboard; our settings are a reconstruction; not reproduced here",
         protocol="synthia16",
+        network="DeepLab-v2, ResNet-101",
+        start="ImageNet",
     ),
 )

@@ -28,5 +28,7 @@ recipe = Recipe(
         paper="Zhang et al., CVPR 2020",
         note="with their best, an SE backbone; our settings are a reconstruction; not reproduced here",
         protocol="synthia16",
+        network="an SE backbone",
+        start="ImageNet",
     ),
 )

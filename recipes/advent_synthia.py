@@ -23,5 +23,12 @@ recipe = Recipe(
     optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4, repeats="as_published"),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
     batch_size=1,
-    reported=Reported(miou=41.2, paper="Vu et al., CVPR 2019", note="not reproduced here", protocol="synthia16"),
+    reported=Reported(
+        miou=41.2,
+        paper="Vu et al., CVPR 2019",
+        note="not reproduced here",
+        protocol="synthia16",
+        network="DeepLab-v2, ResNet-101",
+        start="ImageNet",
+    ),
 )

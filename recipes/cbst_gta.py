@@ -25,6 +25,10 @@ recipe = Recipe(
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
     batch_size=1,
     reported=Reported(
-        miou=47.0, paper="Zou et al., ECCV 2018", note="another backbone (ResNet-38); not reproduced here"
+        miou=47.0,
+        paper="Zou et al., ECCV 2018",
+        note="another backbone (ResNet-38); not reproduced here",
+        network="ResNet-38",
+        start="ImageNet, then the source",
     ),
 )

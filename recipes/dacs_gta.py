@@ -33,5 +33,7 @@ recipe = Recipe(
         miou=52.1,
         paper="Tranheden et al., WACV 2021",
         note="from COCO weights; not reproduced here",
+        network="DeepLab-v2, ResNet-101",
+        start="ImageNet and COCO",
     ),
 )

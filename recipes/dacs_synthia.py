@@ -34,5 +34,7 @@ recipe = Recipe(
         paper="Tranheden et al., WACV 2021",
         note="from COCO weights; not reproduced here",
         protocol="synthia16",
+        network="DeepLab-v2, ResNet-101",
+        start="ImageNet and COCO",
     ),
 )

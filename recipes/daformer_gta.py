@@ -31,5 +31,11 @@ recipe = Recipe(
     source_augmentation=Augmentation(flip=True, crop=(512, 512)),
     target_augmentation=Augmentation(flip=True, crop=(512, 512)),
     rare_classes=RareClasses(temperature=0.01, least=3_000 / (1052 * 1914), least_of_crop=1_500 / 512**2),
-    reported=Reported(miou=68.3, paper="Hoyer et al., CVPR 2022", note="not reproduced here"),
+    reported=Reported(
+        miou=68.3,
+        paper="Hoyer et al., CVPR 2022",
+        note="not reproduced here",
+        network="DAFormer, MiT-B5",
+        start="ImageNet",
+    ),
 )

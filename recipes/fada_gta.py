@@ -23,6 +23,10 @@ recipe = Recipe(
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
     batch_size=1,
     reported=Reported(
-        miou=49.2, paper="Wang et al., ECCV 2020", note="recalled; before self-distillation; not reproduced here"
+        miou=49.2,
+        paper="Wang et al., ECCV 2020",
+        note="recalled; before self-distillation; not reproduced here",
+        network="DeepLab-v2, ResNet-101",
+        start="ImageNet, then the source",
     ),
 )

@@ -27,5 +27,11 @@ recipe = Recipe(
     optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),
     batch_size=1,
-    reported=Reported(miou=51.5, paper="Mei et al., ECCV 2020", note="recalled; not reproduced here"),
+    reported=Reported(
+        miou=51.5,
+        paper="Mei et al., ECCV 2020",
+        note="recalled; not reproduced here",
+        network="DeepLab-v2, ResNet-101",
+        start="ImageNet",
+    ),
 )

@@ -36,5 +36,7 @@ recipe = Recipe(
         miou=75.9,
         paper="Hoyer et al., CVPR 2023",
         note="on HRDA, with multi-resolution crops, which ours lacks; not reproduced here",
+        network="HRDA on DAFormer, MiT-B5",
+        start="ImageNet",
     ),
 )

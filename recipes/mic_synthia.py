@@ -37,5 +37,7 @@ recipe = Recipe(
         paper="Hoyer et al., CVPR 2023",
         note="on HRDA, with multi-resolution crops, which ours lacks; not reproduced here",
         protocol="synthia16",
+        network="HRDA on DAFormer, MiT-B5",
+        start="ImageNet",
     ),
 )

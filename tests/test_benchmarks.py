@@ -11,7 +11,7 @@ import records
 import tables
 
 from da_toolkit.errors import UserError
-from da_toolkit.recipe import load_recipe
+from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
 from da_toolkit.registry import METHODS
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
@@ -111,6 +111,30 @@ def test_the_page_of_methods_is_the_registrys():
     for _, place in methods_page.CHECKS.values():
         file, test = place.split("::")
         assert f"def {test}(" in (Path(__file__).parent / "methods" / file).read_text()
+
+
+def test_every_method_says_which_published_row_it_restates_and_what_is_missing():
+    """From its recipe and its decorator, so that neither can be forgotten."""
+    rows = 0
+    for entry in METHODS:
+        assert entry.missing.endswith("."), entry.name
+        row, name = methods_page.row_of(entry), entry.recipe or f"{entry.name}_gta"
+        assert (
+            f"- published row: {row or 'none'}\n- what is missing: {entry.missing}\n" in methods_page.PAGE.read_text()
+        )
+        reported = load_recipe(find_recipe(name)).reported
+        assert bool(row) == (reported is not None) == (not entry.missing.startswith("no row is restated")), entry.name
+        if reported is not None:
+            rows += 1
+            for part in (str(reported.miou), reported.paper, reported.network, reported.start, reported.note):
+                assert part and part in row, entry.name
+    assert rows >= 16
+
+
+def test_every_reported_score_names_its_network_and_its_start():
+    for path in recipe_files().values():
+        reported = load_recipe(path).reported
+        assert reported is None or (reported.network and reported.start), path.name
 
 
 def test_the_accuracy_table_tells_what_each_way_of_choosing_would_have_picked():

@@ -14,7 +14,7 @@ from da_toolkit.recipe.recipe import Recipe
 
 
 def check_recipe(recipe: Recipe, data_root: Path | None, picture: Path | None = None) -> list[Report]:
-    """A report of each split and one of what they are to each other.
+    """A report of each split and one of what they are to each other; a source that no run opens is left out.
 
     Labels of a split are opened only if a run reads them; those of target training images are the oracle's alone.
 
@@ -29,7 +29,7 @@ def check_recipe(recipe: Recipe, data_root: Path | None, picture: Path | None = 
         ("source train", recipe.source, "train", reads.source),
         ("target train", recipe.target, "train", reads.target_labels),
         ("target val", recipe.target, "val", True),
-    )
+    )[0 if recipe.method.opens_source else 1 :]
     reports: list[Report] = []
     looks: dict[str, SplitLook] = {}
     opened: dict[str, tuple[DomainData, bool]] = {}
@@ -50,7 +50,7 @@ def check_recipe(recipe: Recipe, data_root: Path | None, picture: Path | None = 
             needs += ", and a run needs them" + " to be scored" * (split == "val")
             kind = "missing_labels" if partly else "no_labels"
             reports[-1].add("problem", kind, f"{needs}; {data.unlabelled}" if data.unlabelled else needs)
-    together = Report("source and target together")
+    together = Report("source and target together" if recipe.method.opens_source else "target train and val together")
     if {"source train", "target train"} <= looks.keys():
         judge_domains(looks["source train"], looks["target train"], together)
     if {"target train", "target val"} <= looks.keys():

@@ -81,7 +81,11 @@ def check(session: Session) -> None:
     trainer, val = session.build()
     if not is_main():
         return
+    if trainer.images.source is None:
+        print("source: not opened, for the method reads none")
     for data in (trainer.images.source, trainer.images.target, val):
+        if data is None:
+            continue
         image = data.image(0)
         print(f"{data.name} {data.split}: {len(data)} images, the first {image.shape[1]}x{image.shape[0]}")
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())

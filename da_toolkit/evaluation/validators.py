@@ -46,11 +46,11 @@ class Validators(nn.Module):
 
     Names: "entropy" (1 - mean normalised entropy), "soft_neighbourhood_density", "teacher_agreement" (percent of pixels
     decided as by a moving average of the network, momentum 0.99) and "source_score" (mIoU in percent on source images
-    that have been given the Lab statistics of target images).
+    that have been given the Lab statistics of target images), which a run without a source lacks.
 
     Args:
         network: what is trained.
-        source, target: training images; of the target, labels are never opened.
+        source, target: training images; of the target, labels are never opened. The source may be none.
         sizes: height and width at which source and target images are looked at.
         images: how many of each, drawn from the seed.
     """
@@ -58,7 +58,7 @@ class Validators(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        source: DomainData,
+        source: DomainData | None,
         target: DomainData,
         sizes: tuple[tuple[int, int], tuple[int, int]],
         images: int,
@@ -69,7 +69,8 @@ class Validators(nn.Module):
         self.source, self.target, self.sizes = source, target, sizes
         chosen = np.random.default_rng(seed)
         self.places = [
-            (int(chosen.integers(len(source))), int(index)) for index in chosen.permutation(len(target))[:images]
+            (int(chosen.integers(len(source))) if source is not None else 0, int(index))
+            for index in chosen.permutation(len(target))[:images]
         ]
 
     def follow(self, network: nn.Module) -> None:
@@ -85,7 +86,8 @@ class Validators(nn.Module):
     ) -> dict[str, float]:
         """All validators of the network as it is."""
         sums: dict[str, Tensor] = {}
-        classes = len(self.source.label_space)
+        classes = len(self.target.label_space)
+        taught = self.source if self.source is not None and self.source.has_labels else None
         confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
         with evaluating(network):
             for source_index, target_index in self.places:
@@ -99,15 +101,15 @@ class Validators(nn.Module):
                     "teacher_agreement": 100 * (probabilities.argmax(1) == other.argmax(1)).float().mean(),
                 }
                 sums = {name: sums.get(name, 0) + value for name, value in found.items()}
-                if self.source.has_labels:
-                    source = _input(self.source, source_index, self.sizes[0], device)
+                if taught is not None:
+                    source = _input(taught, source_index, self.sizes[0], device)
                     with autocast():
                         styled = _probabilities(network, match_lab_statistics(source, target).clamp(0, 1))
-                    label = torch.from_numpy(np.array(self.source.label(source_index))).to(device)
+                    label = torch.from_numpy(np.array(taught.label(source_index))).to(device)
                     decided = F.interpolate(styled, size=label.shape, mode="bilinear").argmax(1)
                     confusion += image_confusions(decided, label[None], classes)[0]
         means = {name: (value / len(self.places)).item() for name, value in sums.items()}
-        if self.source.has_labels:
+        if taught is not None:
             means["source_score"] = float(100 * np.nanmean(iou(confusion)))
         return means
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from da_toolkit.errors import UserError
 from da_toolkit.methods.supervised import Supervised
 from da_toolkit.models.discriminators import FeatureDiscriminator, OutputDiscriminator
+from da_toolkit.models.grid import at_least_single
 from da_toolkit.registry import METHODS
 from da_toolkit.terms.step import Level, Step, View
 from da_toolkit.terms.term import BuildContext, Method, Reads, Term, frozen
@@ -25,7 +26,7 @@ def domain_loss(logits: Tensor, domain: float, objective: Objective) -> Tensor:
     "bce" is the binary cross-entropy of GAN training; "least_squares" the mean squared distance of
     LSGAN (Mao et al., ICCV 2017). Scalar, float32.
     """
-    logits = logits.float()
+    logits = at_least_single(logits)
     wanted = torch.full_like(logits, domain)
     if objective == "bce":
         return F.binary_cross_entropy_with_logits(logits, wanted)
@@ -191,6 +192,9 @@ class Adversarial(Method):
     family="adversarial",
     paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)",
     use="a first method with a known cost: layouts of streets agree between the domains, and the network is a CNN.",
+    missing=(
+        "nothing that we know of; the last weights are scored, where a published score may be the best checkpoint's."
+    ),
 )
 def adaptseg() -> Adversarial:
     """Output-space adversarial alignment (AdaptSegNet), single level."""
@@ -201,6 +205,7 @@ def adaptseg() -> Adversarial:
     family="adversarial",
     paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)",
     use="as `adaptseg`, with a deep dilated network whose earlier stage should adapt too.",
+    missing="as `adaptseg`.",
 )
 def adaptseg_multi() -> Adversarial:
     """AdaptSegNet on two levels; the network needs its auxiliary level."""
@@ -211,6 +216,7 @@ def adaptseg_multi() -> Adversarial:
     family="adversarial",
     paper="Tsai et al., CVPR 2018 (arXiv 1802.10349)",
     use="the binary game of `adaptseg` does not settle.",
+    missing="as `adaptseg`.",
 )
 def adaptseg_ls() -> Adversarial:
     """AdaptSegNet, single level, with the least-squares objective and weight 0.01."""
@@ -221,6 +227,9 @@ def adaptseg_ls() -> Adversarial:
     family="adversarial",
     paper="Hoffman et al., 2016 (arXiv 1612.02649)",
     use="a baseline for alignment in feature space; output space is usually better for segmentation.",
+    missing=(
+        "no row is restated: the paper has another network and constraints on class sizes, which ours leaves out."
+    ),
 )
 def feature_adversarial() -> Adversarial:
     """Adversarial alignment of backbone features with an ASPP-type discriminator."""

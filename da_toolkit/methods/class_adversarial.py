@@ -70,6 +70,7 @@ def class_domain_loss(judged: Tensor, encoded: Tensor, domain: float) -> Tensor:
     family="adversarial",
     paper="Wang et al., ECCV 2020 (arXiv 2007.09222)",
     use="alignment should keep classes apart, and features are where the domains differ.",
+    missing="self-distillation after the adversarial stage.",
 )
 def fada() -> Adversarial:
     """Fine-grained adversarial alignment: one discriminator that knows classes, on features."""

@@ -142,6 +142,7 @@ class MaxSquares(Regularizer):
     family="entropy",
     paper="Vu et al., CVPR 2019 (arXiv 1811.12833)",
     use="the cheapest objective on the target; the source model is already mostly right there.",
+    missing="nothing that we know of in the method; the last weights are scored.",
 )
 def minent() -> SourceOnly:
     """Source cross-entropy plus the mean entropy of target predictions."""
@@ -152,6 +153,7 @@ def minent() -> SourceOnly:
     family="entropy",
     paper="Chen et al., ICCV 2019 (arXiv 1909.13589)",
     use="as `minent`, with rare classes that entropy would lose to easy ones.",
+    missing="multi-level self-guidance, which labels the auxiliary level by both levels' predictions.",
 )
 def maxsquare() -> SourceOnly:
     """Source cross-entropy plus the maximum squares loss with image-wise class weights."""
@@ -174,6 +176,7 @@ class SelfInformation(OutputSpace):
     family="entropy",
     paper="Vu et al., CVPR 2019 (arXiv 1811.12833)",
     use="the network is sure on source and unsure on target edges; a little better than `adaptseg` in its paper.",
+    missing="the auxiliary level: the row is that of two levels, which `advent_multi` has.",
 )
 def advent() -> Adversarial:
     """Adversarial alignment of weighted self-information maps (AdvEnt), single level."""
@@ -184,6 +187,8 @@ def advent() -> Adversarial:
     family="entropy",
     paper="Vu et al., CVPR 2019 (arXiv 1811.12833)",
     use="as `advent`, with a deep dilated network.",
+    missing="nothing that we know of in the method; the last weights are scored.",
+    recipe="advent_gta",
 )
 def advent_multi() -> Adversarial:
     """AdvEnt on two levels, as published; the network needs its auxiliary level."""

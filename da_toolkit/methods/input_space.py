@@ -77,6 +77,7 @@ class _Lab(SourceTransfer):
     family="input-space",
     paper="Yang & Soatto, CVPR 2020 (arXiv 2004.05498)",
     use="the domains differ in colour, light and sensor more than in content.",
+    missing="two of three bands, their averaged predictions, and the self-training rounds on these.",
 )
 def fda() -> SourceOnly:
     """Fourier domain adaptation: one band, with the Charbonnier entropy on target predictions."""
@@ -89,6 +90,7 @@ def fda() -> SourceOnly:
     family="input-space",
     paper="Reinhard et al., IEEE CG&A 2001",
     use="a free baseline: the domains differ in colour alone.",
+    missing=("no row is restated: colour transfer stands here as a baseline, and papers use it inside other methods."),
 )
 def lab() -> SourceOnly:
     """Source images take on the target's colour statistics; nothing else is adapted."""

@@ -69,7 +69,8 @@ class MeanTeacher(Regularizer):
     """What the teacher's batch norms use: "running", the network's mean and variance of all that it saw, or "batch",
     those of the target images it labels, as in DACS and DAFormer."""
     first_momentum: FirstMomentum = "half"
-    """Of the teacher's first step; it rises from there to `momentum`. "half" as in DAFormer, "zero" as in DACS."""
+    """Of the teacher's first step; it rises from there to `momentum`. "half" as in DAFormer, "zero" as in DACS, or
+    "full", `momentum` at once, where the network starts trained."""
     level: Level = "class"
     """What the teacher's labels name: a class, or one of Cityscapes' categories, which leaves it to the other terms
     which of its classes is meant (see `RPT.level`). Source pixels that are pasted keep their class."""
@@ -177,6 +178,7 @@ def weighted_loss(logits: Tensor, label: Tensor, pixel_weights: Tensor) -> Tenso
     family="self-training",
     paper="Tranheden et al., WACV 2021 (arXiv 2007.08702)",
     use="training time allows twice the passes and the classes are unbalanced; the default choice of self-training.",
+    missing="nothing that we know of in the method; the last weights are scored.",
 )
 def dacs() -> SourceOnly:
     """Mean teacher with ClassMix across domains."""
@@ -188,6 +190,7 @@ def dacs() -> SourceOnly:
     family="self-training",
     paper="Hoyer et al., CVPR 2022 (arXiv 2111.14887)",
     use="as `dacs`, with a transformer and things that must not be forgotten.",
+    missing="nothing that we know of in the method; the last weights are scored, of one seed.",
 )
 def daformer() -> SourceOnly:
     """DACS with a slower teacher and the ImageNet feature distance; its recipes also sample rare classes."""
@@ -199,6 +202,7 @@ def daformer() -> SourceOnly:
     family="self-training",
     paper="Hoyer et al., CVPR 2023 (arXiv 2212.01322)",
     use="as `daformer`, when context should decide where appearance cannot.",
+    missing="HRDA's two resolutions, on which the row stands; ours is on DAFormer.",
 )
 def mic() -> SourceOnly:
     """DAFormer's training with masked image consistency."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods.supervised import SourceOnly
-from da_toolkit.models.teacher import Teacher
+from da_toolkit.models.teacher import Statistics, Teacher
 from da_toolkit.ranks.parallel import sum_over_ranks
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.settings.schedule import Stage
@@ -46,6 +46,9 @@ class Prototypes(Regularizer):
     """Weight of its reverse, whose log of 0 counts as log 1e-4."""
     smoothing: float = 0.1
     """Weight of the regulariser of target predictions (MRKLD), the mean of -log p over classes and pixels."""
+    statistics: Statistics = "running"
+    """What the batch norms of both copies use: "running", the network's mean and variance of all that it saw, as in the
+    published training, or "batch", those of the target images it labels."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -75,7 +78,7 @@ class PrototypeTerm(Term):
     def __init__(self, settings: Prototypes, context: BuildContext) -> None:
         super().__init__()
         self.settings = settings
-        self.frozen, self.momentum = Teacher(context.network), Teacher(context.network)
+        self.frozen, self.momentum = (Teacher(context.network, settings.statistics) for _ in range(2))
         classes = len(context.label_space)
         self.register_buffer("centres", torch.zeros(classes, context.feature_channels))
         self.register_buffer("known", torch.zeros(classes, dtype=torch.bool))
@@ -92,6 +95,8 @@ class PrototypeTerm(Term):
         counts, squares = sums.new_zeros(len(sums)), sums.new_zeros(())
 
         def see(view: View) -> None:
+            if self.settings.statistics == "batch":
+                view = View(self.frozen.network, view.batch)
             features = view.features.float()
             found, number = class_sums(features, decided(view), len(sums))
             sums.add_(found)
@@ -206,6 +211,10 @@ def symmetric_cross_entropy(log_p: Tensor, label: Tensor, forward: float, revers
     family="self-training",
     paper="Zhang et al., CVPR 2021 (arXiv 2101.10979)",
     use="pseudo-labels are noisy but features of a class lie together.",
+    missing=(
+        "no row is restated: the published scores come after structure learning and stages of "
+        "distillation, which ours lacks."
+    ),
 )
 def proda() -> SourceOnly:
     """Pseudo-labels denoised online by prototypes (ProDA's first stage, without structure learning)."""

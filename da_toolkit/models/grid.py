@@ -12,19 +12,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """Values of half precision as float32; float64, in which tests compare training step by step, stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def enlarged(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     """float32 [B,C,*size]: the maps [B,C,h,w], bilinearly."""
     # float32 first: half precision has too few digits to interpolate between near-ties.
-    return F.interpolate(maps.float(), size=(size[0], size[1]), mode="bilinear", align_corners=align_corners)
+    return F.interpolate(at_least_single(maps), size=(size[0], size[1]), mode="bilinear", align_corners=align_corners)
 
 
 def pooled(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     """float32 [B,C,*size]: the mean of maps [B,C,H,W] over the pixels of each position."""
+    maps = at_least_single(maps)
     if not align_corners:
-        return F.adaptive_avg_pool2d(maps.float(), (size[0], size[1]))
-    down, across = (_means(maps.shape[2 + side], size[side], maps.device) for side in (0, 1))
+        return F.adaptive_avg_pool2d(maps, (size[0], size[1]))
+    down, across = (_means(maps.shape[2 + side], size[side], maps.device).to(maps.dtype) for side in (0, 1))
     with torch.autocast(maps.device.type, enabled=False):
-        return down @ maps.float() @ across.t()
+        return down @ maps @ across.t()
 
 
 def nearest(pixels: int, positions: int, align_corners: bool, device: torch.device | None = None) -> Tensor:

@@ -42,12 +42,16 @@ class ModelSettings:
         """The network. Raises `UserError` as `build_backbone` does."""
         raise NotImplementedError
 
-    def warm_start(self, network: PyramidSegmenter, classes: Sequence[str], classes_of: ClassesOf) -> None:
+    def warm_start(self, network: PyramidSegmenter, classes: Sequence[str], classes_of: ClassesOf) -> list[str]:
         """Give what `build` has built the decoder of a run that `weights` names, and tell what was loaded.
 
         Args:
             classes: names of the network's classes, in their order.
             classes_of: reads those of that run from its `recipe.json`.
+
+        Returns:
+            What starts from random numbers all the same, with the reason; empty if the whole network is that run's.
         """
-        if self.weights not in WORDS:
-            warm_start(network, self.weights, self.backbone, classes, classes_of)
+        if self.weights in WORDS:
+            return [f"the head starts anew, for model.weights {self.weights!r} names no run"]
+        return warm_start(network, self.weights, self.backbone, classes, classes_of)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 Statistics = Literal["running", "batch"]
 """What batch norms normalise by: the mean and variance that they keep, or those of the images that they are given."""
 
-FirstMomentum = Literal["half", "zero"]
+FirstMomentum = Literal["half", "zero", "full"]
 """Momentum of a teacher's first step."""
 
 
@@ -48,10 +48,12 @@ class Teacher(nn.Module):
         """Exponential moving average of the weights (Tarvainen & Valpola, NeurIPS 2017); buffers are copied.
 
         The momentum rises 1/2, 2/3, 3/4, ... until it reaches `momentum`, so that the first steps forget the random
-        start; with "zero" it rises 0, 1/2, 2/3, ..., so that the first step makes this the network.
+        start; with "zero" it rises 0, 1/2, 2/3, ..., so that the first step makes this the network. With "full" it is
+        `momentum` at once, for a start that is worth keeping.
         """
         self.steps += 1
-        share = 1 - min(1 - 1 / (self.steps + (first == "half")), momentum)
+        rising = 1.0 if first == "full" else 1 - 1 / (self.steps + (first == "half"))
+        share = 1 - min(rising, momentum)
         mine: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(mine, [parameter.detach() for parameter in network.parameters()], share)
         for kept, buffer in zip(self.network.buffers(), network.buffers(), strict=True):

@@ -18,7 +18,7 @@ ClassesOf = Callable[[Path], Sequence[str]]
 
 def warm_start(
     network: PyramidSegmenter, weights: str, name: str, classes: Sequence[str], classes_of: ClassesOf
-) -> None:
+) -> list[str]:
     """Load the heads from the file that the backbone came from, where it is a whole segmentation network's.
 
     A head that is not the file's, and a classifier of other classes, keep their start. What was loaded and what was
@@ -31,6 +31,9 @@ def warm_start(
         classes: names of the network's classes, in their order.
         classes_of: reads those of the run that the file is of.
 
+    Returns:
+        What starts from random numbers all the same, with the reason: empty if the whole network is the file's.
+
     Raises:
         UserError: numbers in the file's heads that are not finite.
     """
@@ -39,10 +42,12 @@ def warm_start(
     found = match(tables, network.backbone.state_dict())
     outer = _outer(found.prefix)
     told = [f"{len(found.found) or 'all'} tensors of backbone {name}"]
+    anew = [] if outer is not None else ["the head starts anew, for the weights are of a backbone alone"]
     taken = set(found.found)
     if outer is not None:
         table = {key.removeprefix(outer): value for key, value in tables[found.place].items() if key.startswith(outer)}
-        told += _load_heads(network, table, file, classes, classes_of)
+        loaded, anew = _load_heads(network, table, file, classes, classes_of)
+        told += [*loaded, *anew]
     left = [key for key in found.rest if outer is None or not key.startswith((f"{outer}head.", f"{outer}aux."))]
     left = [key for key in left if outer is None or key.removeprefix(outer) not in ("mean", "std")]
     if left and taken:
@@ -50,6 +55,7 @@ def warm_start(
     begin = f", names beginning with {found.prefix!r}" if found.prefix else ""
     if is_main():
         print(f"weights: {file}{found.place}{begin}: {'; '.join(told)}")
+    return anew
 
 
 def _outer(prefix: str) -> str | None:
@@ -64,9 +70,10 @@ def _load_heads(
     file: Path,
     classes: Sequence[str],
     classes_of: ClassesOf,
-) -> list[str]:
-    """Load the heads that fit; what is to be told of each."""
+) -> tuple[list[str], list[str]]:
+    """Load the heads that fit; what is to be told of those loaded, and of those that start anew."""
     told: list[str] = []
+    anew: list[str] = []
     before, why = _before(file, classes_of)
     load = {key: table[key] for key in ("mean", "std") if key in table}
     for part in ("head", "aux"):
@@ -82,7 +89,7 @@ def _load_heads(
         unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]
         if unfit or not stored:
             what = f"is of another kind ({some(unfit)})" if stored else "is not there"
-            told.append(f"the {part} starts anew, for its {part} {what}")
+            anew.append(f"the {part} starts anew, for its {part} {what}")
             continue
         if broken := [key for key in kept if key in stored and not finite(stored[key])]:
             raise UserError(
@@ -93,9 +100,9 @@ def _load_heads(
         if kept:
             told.append(f"{len(kept)} of the {part}")
         if fresh:
-            told.append(f"the classifier of the {part} starts anew, for {why or _difference(before, classes)}")
+            anew.append(f"the classifier of the {part} starts anew, for {why or _difference(before, classes)}")
     network.load_state_dict(load, strict=False)
-    return told
+    return told, anew
 
 
 def _of_classifier(head: nn.Module, part: str) -> set[str]:

@@ -1,6 +1,7 @@
 """The demo version of any recipe: its method on the embedded street world, in minutes."""
 
 import dataclasses
+from pathlib import Path
 
 from da_toolkit.data.streets import Streets
 from da_toolkit.data.transforms import Augmentation
@@ -11,18 +12,23 @@ from da_toolkit.settings.optim import AdamW, LearningRate
 
 STEPS = 400
 SIZE = (96, 192)
+LR_OF_TRAINED = 1e-4
 
 
 def demo_version(recipe: Recipe, steps: int = STEPS) -> Recipe:
-    """The recipe with the street world, a small network and a short schedule; its method is untouched."""
+    """The recipe with the street world, a small network and a short schedule; its method is untouched.
+
+    One that starts from the run of another recipe starts from that recipe's demo, at a rate for trained networks.
+    """
     labels = recipe.source.labels if recipe.source.labels in ("cityscapes19", "synthia16") else "cityscapes19"
+    trained = recipe.method.starts_trained
     return dataclasses.replace(
         recipe,
         source=Streets(size=SIZE, look="game", labels=labels),
         target=Streets(size=SIZE, look="camera", labels=labels),
-        model=LightDeepLabV3Plus(weights="packaged", width=48, aux=recipe.model.aux),
+        model=LightDeepLabV3Plus(weights=_demo_run(recipe) if trained else "packaged", width=48, aux=recipe.model.aux),
         schedule=recipe.schedule.scaled(steps),
-        optimizer=AdamW(lr=1.5e-3, head_multiplier=2),
+        optimizer=AdamW(lr=LR_OF_TRAINED, head_multiplier=1) if trained else AdamW(lr=1.5e-3, head_multiplier=2),
         learning_rate=LearningRate(warmup=min(20, steps // 4)),
         batch_size=2,
         accumulate=1,
@@ -31,3 +37,11 @@ def demo_version(recipe: Recipe, steps: int = STEPS) -> Recipe:
         evaluation=Evaluation(),
         reported=None,
     )
+
+
+def _demo_run(recipe: Recipe) -> str:
+    """The demo of the run that a recipe's weights name: runs/source_only_gta_demo/0 of runs/source_only_gta/0."""
+    run = Path(recipe.model.weights)
+    if not run.parent.name:  # no run is named, which is told when the run begins
+        return recipe.model.weights
+    return str(run.parent.with_name(f"{run.parent.name}_demo") / run.name)

@@ -19,7 +19,8 @@ def run_passes(recipe: Recipe) -> list[Pass]:
     passes += evaluation_passes(recipe.evaluation, recipe.target.size)
     if recipe.evaluation.validators:
         seen = "{} (of which evaluation.validators look at whole images)"
-        passes.append(Pass(recipe.source.size, 1, False, seen.format("source.size")))
+        if recipe.method.opens_source:
+            passes.append(Pass(recipe.source.size, 1, False, seen.format("source.size")))
         passes.append(Pass(recipe.evaluation_size, 1, False, seen.format("evaluation.size")))
     return passes
 

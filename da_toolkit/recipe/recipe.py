@@ -28,6 +28,10 @@ class Reported:
     paper: str
     note: str = ""
     protocol: str = "cityscapes19"
+    network: str = ""
+    """That the score is of, which need not be the recipe's."""
+    start: str = ""
+    """The weights that its training started from."""
 
 
 @dataclass(frozen=True)

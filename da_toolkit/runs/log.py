@@ -92,7 +92,7 @@ class RunLog:
         images: dict[str, list[str]] = {}
         for batches in bad.batches:
             for data, batch in zip((trainer.images.source, trainer.images.target), batches, strict=True):
-                if batch is not None:
+                if data is not None and batch is not None:
                     keys = [data.key(index) for index in batch.index.tolist()]
                     images.setdefault(f"{data.name} {data.split}", []).extend(keys)
         shown = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in images.items())

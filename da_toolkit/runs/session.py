@@ -29,6 +29,7 @@ from da_toolkit.runs.plan import RunPlan
 from da_toolkit.runs.provenance import environment
 from da_toolkit.runs.same_data import settle_data, tell_of_other_data
 from da_toolkit.runs.signals import StopRequest
+from da_toolkit.runs.start import check_start, check_trained
 from da_toolkit.tracking.tracker import NoTracker, Tracker, make_tracker
 from da_toolkit.training.state import load_state, remembers
 from da_toolkit.training.trainer import Trainer
@@ -44,34 +45,40 @@ class Session(RunPlan):
     repeats: Path | None = None
     """The folder of a run that this one repeats; it is told if its images were others."""
 
-    def open_data(self) -> tuple[DomainData, DomainData, DomainData]:
-        """Source train, target train and target val images. Raises `UserError` for whatever is missing."""
+    def open_data(self) -> tuple[DomainData | None, DomainData, DomainData]:
+        """Source train, none for a source-free method, target train and target val images.
+
+        Raises `UserError` for whatever is missing.
+        """
         recipe, root = self.recipe, self.runtime.data_root
         data = (
-            recipe.source.build("train", root),
+            recipe.source.build("train", root) if recipe.method.opens_source else None,
             recipe.target.build("train", root),
             recipe.target.build("val", root),
         )
-        if recipe.method.reads.source and not data[0].has_labels:
+        reads = recipe.method.reads
+        if data[0] is not None and reads.source and not data[0].has_labels:
             raise _without_labels("source", data[0], "to train on")
-        if recipe.method.reads.target_labels and not data[1].has_labels:
+        if reads.target_labels and not data[1].has_labels:
             raise _without_labels("target", data[1], "to train on, which this method does")
         if not data[2].has_labels:
             raise _without_labels("target", data[2], "to score against")
-        if recipe.method.reads.source:
+        if data[0] is not None and reads.source:
             require_labelled(data[0], "to train on")
-        if recipe.method.reads.target_labels:
+        if reads.target_labels:
             require_labelled(data[1], "to train on")
         require_labelled(data[2], "to score against", recipe.evaluation.images)
         return data
 
     def build(self) -> tuple[Trainer, DomainData]:
         """Data, network and terms, ready to train; and the validation images."""
-        source, target, val = self.open_data()
         runtime = self.runtime
+        check_start(self.recipe, runtime.best)
+        source, target, val = self.open_data()
         fabric = launch(runtime.devices, runtime.precision)
         how = runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps, runtime.bad_files
         trainer = Trainer(self.recipe, fabric, source, target, *how)
+        check_trained(self.recipe, trainer.untrained)
         check_passes(trainer.model, run_passes(self.recipe))
         return trainer, val
 
@@ -156,13 +163,8 @@ class Session(RunPlan):
     def identity(self, trainer: Trainer, val: DomainData) -> Identity:
         """What the run's images are now, and of their labels those that are read."""
         reads, images = self.recipe.method.reads, trainer.images
-        return identity_of(
-            {
-                "source": (images.source, reads.source),
-                "target": (images.target, reads.target_labels),
-                "val": (val, True),
-            }
-        )
+        source = {"source": (images.source, reads.source)} if images.source is not None else {}
+        return identity_of({**source, "target": (images.target, reads.target_labels), "val": (val, True)})
 
     def keep_environment(self, step: int, device: torch.device, data: str) -> None:
         """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit.

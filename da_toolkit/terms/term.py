@@ -132,9 +132,16 @@ class Method:
     """Pixels over which the cross-entropy of true labels is averaged: those with a label, or all, so that images with
     many ignored pixels count less (DAFormer)."""
 
+    starts_trained: ClassVar[bool] = False
+    """It teaches no labels, so the whole network, its classifier included, must come from a run that was taught some:
+    `model.weights` names that."""
+
     @property
     def own_reads(self) -> Reads:
         return Reads()
+
+    def choose_trained(self, network: nn.Module) -> None:
+        """Freeze (`requires_grad_`) what of the network the method does not train; by default nothing."""
 
     def terms(self, context: BuildContext) -> list[Term]:
         raise NotImplementedError
@@ -149,6 +156,12 @@ class Method:
                 f"not {'a method' if callable(own) else type(own).__name__}."
             )
         return Reads(own.source, own.target or bool(self.regularizers), own.target_labels)
+
+    @property
+    def opens_source(self) -> bool:
+        """Whether a run has source images at all: also of a method whose steps read none they serve label-free scores,
+        but where a trained network is all there is of the source, nothing of it need be there."""
+        return self.reads.source or not self.starts_trained
 
     @property
     def superpixels(self) -> "Superpixels | None":

@@ -19,9 +19,12 @@ def parameter_groups(network: Any, settings: Optimizer) -> list[dict[str, Any]]:
         network: has `parameter_groups(lr, head_multiplier)`, and its encoder as `backbone`.
 
     Raises:
-        UserError: `optimizer.repeats` is "as_published" and the backbone is no residual network.
+        UserError: nothing is left to train, or `optimizer.repeats` is "as_published" and the backbone is no residual
+            network.
     """
-    groups: list[dict[str, Any]] = network.parameter_groups(settings.lr, settings.head_multiplier)
+    groups = list(_trained(network.parameter_groups(settings.lr, settings.head_multiplier)))
+    if not groups:
+        raise UserError("Nothing of the network is left to train: its model or its method freezes every parameter.")
     backbone = getattr(network, "backbone", None)
     if isinstance(settings, SGD) and settings.repeats == "as_published":
         often = published_repeats(backbone)
@@ -30,6 +33,14 @@ def parameter_groups(network: Any, settings: Optimizer) -> list[dict[str, Any]]:
         norms = {id(parameter) for parameter in _of_norms(backbone)}
         groups = _divided(groups, lambda parameter: {"weight_decay": 0.0} if id(parameter) in norms else {})
     return groups
+
+
+def _trained(groups: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The groups without what a method has frozen; weight decay and momentum would move nothing there, but the state
+    that an optimiser keeps of it would be saved and loaded."""
+    for group in groups:
+        if trained := [parameter for parameter in group["params"] if parameter.requires_grad]:
+            yield {**group, "params": trained}
 
 
 def published_repeats(backbone: nn.Module | None) -> dict[int, int]:

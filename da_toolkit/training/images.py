@@ -34,7 +34,8 @@ class Images:
     """The images of a run's two domains, as far as its method reads them, on the device.
 
     Args:
-        source, target: training images. Target labels are opened only if the method's `reads` names them.
+        source, target: training images. Target labels are opened only if the method's `reads` names them; a source is
+            needed only if it names that.
         seed: decides order and augmentation.
         workers: loader processes per domain; 0 loads in this one.
         bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
@@ -44,7 +45,7 @@ class Images:
         self,
         recipe: Recipe,
         fabric: "Fabric",
-        source: DomainData,
+        source: DomainData | None,
         target: DomainData,
         seed: int,
         workers: int,
@@ -59,7 +60,7 @@ class Images:
         self.seen = 0
         """Images of each domain that training steps have taken, by all ranks together."""
         self.streams: tuple[Loading | None, Loading | None] | None = None
-        self.faults = Faults((source, target), bad_files)
+        self.faults = Faults([data for data in (source, target) if data is not None], bad_files)
 
     @property
     def per_step(self) -> int:
@@ -72,8 +73,11 @@ class Images:
         Raises `UserError` where they do not fit into shared memory.
         """
         recipe = self.recipe
-        source = self._stream(self.source, recipe.source.size, recipe.source_augmentation, 0)
-        target = self._stream(self.target, recipe.target.size, recipe.target_augmentation, 1)
+        source = target = None
+        if self.reads.source:
+            source = self._stream(self._read_source, recipe.source.size, recipe.source_augmentation, 0)
+        if self.reads.target:
+            target = self._stream(self.target, recipe.target.size, recipe.target_augmentation, 1)
         made = [stream[0].batch_bytes(recipe.batch_size) for stream in (source, target) if stream is not None]
         check_room(made, self.workers, recipe.batch_size)
         self.streams = (
@@ -94,7 +98,16 @@ class Images:
             self.open()
         assert self.streams is not None
         source, target = self.streams
-        return self._from(source, self.source), self._from(target, self.target)
+        return (
+            None if source is None else self._on_device(next(source), self._read_source),
+            None if target is None else self._on_device(next(target), self.target),
+        )
+
+    @property
+    def _read_source(self) -> DomainData:
+        """The source of a method that reads one."""
+        assert self.source is not None
+        return self.source
 
     def context(self, stage: Stage, model: nn.Module) -> StageContext:
         """What terms are told as a stage of training `model` begins."""
@@ -136,12 +149,10 @@ class Images:
 
         Raises `UserError` where the method's `reads` does not name them.
         """
-        data, size, allowed = {
-            "source": (self.source, self.recipe.source.size, self.reads.source),
-            "target": (self.target, self.recipe.target.size, self.reads.target_labels),
-        }[domain]
-        if not allowed:
+        if not (self.reads.source if domain == "source" else self.reads.target_labels):
             raise UserError(f"A term asks for {domain} labels, and the method's `own_reads` does not name them.")
+        data = self._read_source if domain == "source" else self.target
+        size = (self.recipe.source if domain == "source" else self.recipe.target).size
         order = np.random.default_rng(self.seed).permutation(len(data))
         return (resized_label(data.label(i), size) for i in order.tolist())
 
@@ -160,11 +171,8 @@ class Images:
 
     def _stream(
         self, data: DomainData, size: tuple[int, int], augmentation: Augmentation, number: int
-    ) -> tuple[Samples, Iterable[list[Place]]] | None:
-        """A domain's samples, and their order; none for one that the method does not read."""
-        wanted = self.reads.source if data is self.source else self.reads.target
-        if not wanted:
-            return None
+    ) -> tuple[Samples, Iterable[list[Place]]]:
+        """A domain's samples, and their order."""
         labels = data is self.source or self.reads.target_labels
         seed = 2 * self.seed + number
         regions = self.regions if data is self.target else None
@@ -175,9 +183,6 @@ class Images:
         if rare is not None:
             return samples, RareClassSampler(rare, image_class_shares(data), *place)
         return samples, EpochSampler(len(data), *place)
-
-    def _from(self, stream: Loading | None, data: DomainData) -> Batch | None:
-        return None if stream is None else self._on_device(next(stream), data)
 
     def _on_device(self, batch: Batch, data: DomainData) -> Batch:
         self.faults.notice(batch.faults, data)

@@ -36,7 +36,8 @@ class Trainer:
     Args:
         recipe: what to train.
         fabric: devices and precision.
-        source, target: training images. Target labels are opened only if the method's `reads` names them.
+        source, target: training images. Target labels are opened only if the method's `reads` names them; a source is
+            needed only if it names that.
         seed: decides initial weights, data order and augmentation.
         workers: loader processes per domain; 0 loads in this one.
         compile: pass the network through `torch.compile`.
@@ -48,7 +49,7 @@ class Trainer:
         self,
         recipe: Recipe,
         fabric: "Fabric",
-        source: DomainData,
+        source: DomainData | None,
         target: DomainData,
         seed: int = 0,
         workers: int = 0,
@@ -61,7 +62,9 @@ class Trainer:
         torch.manual_seed(seed)
         space = recipe.source.label_space
         self.model = recipe.model.build(len(space)).to(fabric.device).to(memory_format=torch.channels_last)
-        recipe.model.warm_start(self.model, space.classes, classes_of)
+        self.untrained = recipe.model.warm_start(self.model, space.classes, classes_of)
+        """Parts of the network that no weights were found for, each with the reason."""
+        recipe.method.choose_trained(self.model)
         context = BuildContext(space, self.model.feature_channels, self.model, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
         self.players.to(memory_format=torch.channels_last)

@@ -187,3 +187,22 @@ def test_bad_settings_are_refused(tiny_recipe):
         Prototypes(temperature=0.0)
     with pytest.raises(UserError, match="rounds"):
         tiny_recipe(SourceOnly(regularizers=(Prototypes(),)))
+
+
+def test_prototypes_may_be_of_features_by_the_statistics_of_their_batches(tiny_trainer):
+    from da_toolkit.models.teacher import Teacher
+
+    trainer = tiny_trainer(SourceOnly(regularizers=(Prototypes(statistics="batch"),)), rounds=True)
+    trainer.begin(trainer.recipe.schedule.stages[1])
+    term, network = trainer.terms[1], Teacher(trainer.model, "batch").network
+    sums, counts = torch.zeros(19, trainer.model.feature_channels), torch.zeros(19)
+    with torch.no_grad():
+        for batch in trainer.images.target_pass():
+            output = network(batch.image)
+            label = output.pooled(output.enlarged(output.logits, batch.image.shape[2:]).softmax(1)).argmax(1)
+            for c in label.unique().tolist():
+                own = output.features.permute(0, 2, 3, 1)[label == c]
+                sums[c], counts[c] = sums[c] + own.sum(0), counts[c] + len(own)
+    means = sums / counts.clamp(min=1)[:, None]
+    torch.testing.assert_close(term.centres, means, rtol=1e-4, atol=1e-5)
+    assert torch.equal(term.known, counts > 0)

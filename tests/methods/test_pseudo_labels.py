@@ -308,3 +308,21 @@ def test_bad_settings_are_refused(tiny_recipe):
         PseudoLabels(softness=0.0)
     with pytest.raises(UserError, match="rounds"):
         tiny_recipe(SourceOnly(regularizers=(PseudoLabels(),)))
+
+
+def test_the_frozen_copy_may_label_by_the_statistics_of_its_batches(tiny_trainer):
+    """Its thresholds too: those of labels that it will not give would fit nothing."""
+    from da_toolkit.models.teacher import Teacher
+
+    found = {}
+    for statistics in ("running", "batch"):
+        part = PseudoLabels(ClassBalanced(), statistics=statistics)
+        trainer = tiny_trainer(SourceOnly(regularizers=(part,)), rounds=True)
+        trainer.begin(trainer.recipe.schedule.stages[1])
+        teacher, seen = Teacher(trainer.model, statistics), ClassBalanced().start(19, 1, 6, torch.device("cpu"))
+        with torch.no_grad():
+            for batch in trainer.images.target_pass():
+                seen.see(batch.index, teacher.probabilities(batch.image))
+        found[statistics] = trainer.terms[1].thresholds
+        assert torch.equal(found[statistics], seen.result()[0])
+    assert not torch.equal(found["running"], found["batch"])

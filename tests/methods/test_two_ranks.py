@@ -10,6 +10,9 @@ from da_toolkit.recipe import SGD
 from da_toolkit.registry import METHODS
 from da_toolkit.training.trainer import Trainer
 
+# A method that trains batch norms alone has those of a rank's own images.
+NAMES = [name for name in METHOD_NAMES if getattr(METHODS[name].build(), "trains", "all") != "norms"]
+
 # A discriminator's gradients are those of the first step: then Adam moves by their sign, which rounding decides at 0.
 # Batch norm's statistics are fixed: those of a rank's own images are others than those of all.
 SETTINGS = {
@@ -32,7 +35,7 @@ def test_gradients_of_a_rounds_first_step_are_equal_for_every_method(tmp_path, t
 
     def second_steps(fabric, batch_size=2):
         found = {}
-        for name in METHOD_NAMES:
+        for name in NAMES:
             recipe = tiny_recipe(METHODS[name].build(), steps=2, rounds=True, batch_size=batch_size, **SETTINGS)
             trainer = Trainer(recipe, fabric, Ragged(), Ragged(seed=1))
             first = {}
@@ -47,7 +50,7 @@ def test_gradients_of_a_rounds_first_step_are_equal_for_every_method(tmp_path, t
 
     ranks = two_ranks(second_steps, tmp_path)
     expected = second_steps(Fabric(accelerator="cpu", devices=1), 4)
-    for name in METHOD_NAMES:
+    for name in NAMES:
         for found in ranks:
             assert found[name].keys() == expected[name].keys()
             for key, tensor in expected[name].items():

@@ -11,6 +11,8 @@ from da_toolkit.registry import METHODS
 from da_toolkit.terms.step import Step
 
 METHOD_NAMES = METHODS.names()
+TAUGHT = [name for name in METHOD_NAMES if not METHODS[name].build().starts_trained]
+"""Methods with labels to learn from, and so a loss "seg"."""
 
 
 def batch(data, indices=(0, 1)):

@@ -233,8 +233,9 @@ def test_every_published_recipe_names_its_start_and_pins_it():
     caffe = 0
     for name in PUBLISHED:
         model = load_recipe(find_recipe(name)).model
-        if name.startswith("maxsquare"):
-            assert (model.backbone, model.weights) == ("resnet101_caffe", f"runs/source_only_{name.split('_')[1]}/0")
+        if name.startswith(("maxsquare", "tent", "source_free_shot", "cotta")):
+            start = f"runs/source_only_{name.rpartition('_')[2]}/0"
+            assert (model.backbone, model.weights) == ("resnet101_caffe", start)
         elif model.backbone in CAFFE:
             caffe += 1
             assert model.weights == ("caffe_coco" if name.startswith("dacs") else "caffe_imagenet"), name
