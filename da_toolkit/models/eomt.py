@@ -1,5 +1,6 @@
 """EoMT: a plain vision transformer whose last blocks also carry queries, which say what is where."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -114,7 +115,8 @@ def joined(classes: Tensor, masks: Tensor) -> Tensor:
         classes: [B,K,C+1] of the queries, the last one for "nothing".
         masks: [B,K,h,w] before the sigmoid.
     """
-    with torch.autocast(classes.device.type, enabled=False):  # half precision cannot tell small probabilities from 0
+    # Half precision cannot tell small probabilities from 0. The device of shapes alone knows no precision to leave.
+    with nullcontext() if classes.is_meta else torch.autocast(classes.device.type, enabled=False):
         what = classes.float().softmax(2)[..., :-1]
         where = F.logsigmoid(masks.float())
         # A pixel's masks may all be next to 0: what counts are their shares, so its largest one is made 1.

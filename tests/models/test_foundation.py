@@ -55,7 +55,8 @@ def test_images_of_any_size_are_brought_to_whole_patches_and_all_parts_learn(kin
     images = torch.rand(1, 3, 5 * patch + 3, 3 * patch - 5)
     whole = F.interpolate(images, size=(5 * patch, 3 * patch), mode="bilinear", antialias=True)
     torch.testing.assert_close(network(images).logits, network(whole).logits)
-    check_passes(network, [Pass(size, 2, True, "source.size") for size in ((1, 1), (70, 90), (63, 126))])
+    check_passes(network, [Pass(size, 2, True, "source.size") for size in ((1, 1), (63, 126))])
+    assert network.to("meta")(torch.rand(2, 3, 70, 90, device="meta")).logits.shape[:2] == (2, 5)
 
 
 @pytest.mark.parametrize("name", [V2, REG])
@@ -162,11 +163,8 @@ def test_files_of_timm_and_of_the_authors_give_the_same_features(kind, name, lay
     images = torch.rand(1, 3, 2 * PATCHES[name], 3 * PATCHES[name])
     expected = whole.forward_intermediates(images, indices=[1, 3], intermediates_only=True)
     if kind is eomt:  # its last map is normalised
-        expected = [
-            expected[0],
-            whole.forward_intermediates(images, indices=[3], norm=True, intermediates_only=True)[0],
-        ]
-    torch.testing.assert_close(backbone(images), expected, rtol=1e-4, atol=1e-4)
+        expected[1] = whole.forward_intermediates(images, indices=[3], norm=True, intermediates_only=True)[0]
+    torch.testing.assert_close(backbone(images)[-2:], expected, rtol=1e-4, atol=1e-4)
     assert capsys.readouterr().out == ""
 
 
@@ -200,7 +198,7 @@ def test_every_method_trains_it(model, method, tiny_trainer):
     moved = {name for name, tensor in trainer.model.state_dict().items() if not torch.equal(tensor, before[name])}
     of_backbone = {name for name in moved if name.startswith("backbone.")}
     if model.adapt == "all":
-        assert "backbone.network.patch_embed.proj.weight" in of_backbone
+        assert any(name.endswith("patch_embed.proj.weight") for name in of_backbone)
     assert model.adapt != "frozen" or not of_backbone
     assert model.adapt != "lora" or (of_backbone and all(".lora_" in name for name in of_backbone))
     assert any(name.startswith("head.") for name in moved)
