@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from da_toolkit.methods import Adversarial, Method
+from da_toolkit.models import MODELS
 from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
 from da_toolkit.registry import METHODS, REGULARIZERS, Entry
 from da_toolkit.shareable import short_commit
@@ -158,4 +159,7 @@ def page(speed: dict[str, Any]) -> str:
             ]
     lines += ["", "## Terms that join any method", "", "| name | what it does | paper |", "| --- | --- | --- |"]
     lines += [f"| `{entry.build.__name__}` | {entry.summary} | {entry.paper} |" for entry in REGULARIZERS]
+    lines += ["", "## Networks that every method trains", "", "| name | what it is | paper |", "| --- | --- | --- |"]
+    lines += [f"| `{entry.name}` | {entry.summary} | {entry.paper} |" for entry in MODELS]
+    lines += ["", "Vision foundation models (DINOv2, DINOv3) have a page of their own: [foundation.md](foundation.md)."]
     return "\n".join(lines) + "\n"

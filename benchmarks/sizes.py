@@ -19,12 +19,15 @@ import dataclasses
 import functools
 import gc
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from records import keep
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from da_toolkit.data import Streets
@@ -112,7 +115,8 @@ def kept_and_flops(network: PyramidSegmenter, passes: Sequence[tuple[int, ...]])
         return tensor
 
     device = next(network.parameters()).device
-    with FlopCounterMode(display=False) as flops:
+    fused = patch.object(F, "scaled_dot_product_attention", attention) if device.type == "meta" else nullcontext()
+    with fused, FlopCounterMode(display=False) as flops:
         losses = []
         with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
             for shape in passes:
@@ -122,6 +126,20 @@ def kept_and_flops(network: PyramidSegmenter, passes: Sequence[tuple[int, ...]])
         kept = sum(tensor.untyped_storage().nbytes() for tensor in seen.values())
         torch.stack(losses).sum().backward()
     return kept, flops.get_total_flops()
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """torch's attention as GPUs compute it: the meta device would keep the weights of all pairs of tokens."""
+    fused = torch.ops.aten._scaled_dot_product_efficient_attention
+    return fused(query, key, value, attn_mask, True, dropout_p, is_causal, scale=scale)[0]
 
 
 def step_passes(recipe: Recipe) -> list[tuple[int, ...]]:
@@ -135,6 +153,7 @@ def step_passes(recipe: Recipe) -> list[tuple[int, ...]]:
         model=DeepLabV2("test_resnet", 16, "none", aux=recipe.model.aux, dilations=(1, 2)),
         method=with_tiny_rpt(recipe.method),
         schedule=recipe.schedule.scaled(STEPS),
+        optimizer=AdamW(),  # the recipe's may name layers of its own network
         source_augmentation=Augmentation(),
         target_augmentation=Augmentation(),
         rare_classes=None,

@@ -44,6 +44,30 @@ def test_the_numbers_are_those_of_a_real_device():
     assert sizes.kept_and_flops(network, shapes) == expected and network.layer.weight.grad is not None
 
 
+class OneAttention(Segmenter):
+    """Two heads of 4 channels over the positions of a map of 8."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 8, 1)
+
+    def forward(self, images):
+        maps = self.layer(images)
+        tokens = maps.flatten(2).unflatten(1, (2, 4)).transpose(2, 3)
+        mixed = nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+        logits = mixed.transpose(2, 3).reshape(maps.shape)
+        return Output(logits, None, logits)
+
+
+def test_attention_is_that_of_gpus_which_keeps_no_pairs_of_tokens():
+    with torch.device("meta"):
+        kept, flops = sizes.kept_and_flops(OneAttention(), [(1, 3, 32, 64)])
+    tokens = 32 * 64
+    assert 4 * tokens * (3 + 8 + 8 + 8) <= kept < 4 * tokens * 8 * 8 < 4 * 2 * tokens**2
+    pairs = 2 * tokens**2 * 4 * 2  # multiply-adds of two heads, as FLOPs
+    assert 5 * pairs < flops < 8 * pairs  # two products forward, four or five backward
+
+
 def passes(name, **changes):
     return sizes.step_passes(dataclasses.replace(load_recipe(find_recipe(name)), **changes))
 

@@ -1,8 +1,10 @@
 """Backbones: any timm network, or Caffe's ResNet, as a pyramid of feature maps, with weights from timm, a file, a run
 or a package."""
 
+import io
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any, cast
 
 import torch
@@ -221,7 +223,8 @@ def _as_timm_reads(name: str, tables: Tables, wanted: dict[str, Tensor], setting
     if whole is None or convert is None:
         return None
     try:
-        found = converted(tables, wanted, lambda table: convert(table, whole))
+        with redirect_stdout(io.StringIO()):  # it prints what it leaves out
+            found = converted(tables, wanted, lambda table: convert(table, whole))
     except Exception:  # not in that layout either: timm's functions check nothing
         return None
     return None if found.missing(wanted) or found.unfit(wanted) else found

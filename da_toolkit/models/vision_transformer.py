@@ -1,18 +1,19 @@
-"""A plain vision transformer (DINOv2, DINOv3 or any of timm's) with a light head over its last blocks."""
+"""A plain vision transformer (DINOv2, DINOv3 or any of timm's) with a light head over its blocks, or DAFormer's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
-from da_toolkit.models.backbones import check_name, first_that_works, load_weights, without_memory
+from da_toolkit.models.backbones import first_that_works, load_weights
+from da_toolkit.models.daformer import DAFormerHead
 from da_toolkit.models.deeplab import ASPPSum, conv_norm_relu
+from da_toolkit.models.plain_transformer import PlainTransformer, patch_size, whole_patches
 from da_toolkit.models.pyramid import PyramidSegmenter, second_last
-from da_toolkit.models.settings import ModelSettings
 from da_toolkit.registry import MODELS
 
 
@@ -27,14 +28,10 @@ class PatchFeatures(nn.Module):
         self.network = network
         self.feature_info = cast(Any, network).feature_info
         self.pretrained_cfg = cast(Any, network).model.pretrained_cfg
-        patch = cast(Any, network).model.patch_embed.patch_size  # one number for some
-        self.patch: tuple[int, int] = (patch, patch) if isinstance(patch, int) else patch
+        self.patch = patch_size(cast(Any, network).model)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        size = [max(1, round(side / patch)) * patch for side, patch in zip(images.shape[2:], self.patch, strict=True)]
-        if list(images.shape[2:]) != size:
-            images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
-        return self.network(images)
+        return self.network(whole_patches(images, self.patch))
 
 
 class BlocksHead(nn.Module):
@@ -58,19 +55,61 @@ class BlocksHead(nn.Module):
         return self.layers[-1]
 
 
+class SimplePyramid(nn.Module):
+    """Four maps of a quarter, a half, one and two patches a position, all from one map [B,D,h,w] (ViTDet; Li et al.,
+    ECCV 2022, section 3): transposed convolutions of stride 2, the map itself, and means of it.
+
+    Means rather than ViTDet's maxima over 2x2: shares of an odd map stay in their place, and 518 pixels are 37 patches.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half, quarter = channels // 2, channels // 4
+        self.channels = [quarter, half, channels, channels]
+        self.finest = nn.Sequential(
+            nn.ConvTranspose2d(channels, half, 2, 2),
+            nn.BatchNorm2d(half),
+            nn.GELU(),
+            nn.ConvTranspose2d(half, quarter, 2, 2),
+        )
+        self.fine = nn.ConvTranspose2d(channels, half, 2, 2)
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        height, width = (-(-side // 2) for side in features.shape[2:])
+        coarse = F.adaptive_avg_pool2d(features, (height, width))
+        return [self.finest(features), self.fine(features), features, coarse]
+
+
+class SimplePyramidHead(nn.Module):
+    """DAFormer's head on the simple pyramid of the last block; logits have a quarter of a patch a position."""
+
+    def __init__(self, channels: int, num_classes: int, width: int, dilations: Sequence[int], dropout: float) -> None:
+        super().__init__()
+        self.pyramid = SimplePyramid(channels)
+        self.fusion = DAFormerHead(self.pyramid.channels, num_classes, width, dilations, dropout)
+
+    def forward(self, pyramid: list[Tensor]) -> Tensor:
+        return self.fusion(self.pyramid(pyramid[-1]))
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The layers that are a label space's own."""
+        return self.fusion.classifier
+
+
 @MODELS.register(family="transformer", paper="Oquab et al., TMLR 2024 (arXiv 2304.07193)")
 @dataclass(frozen=True)
-class VisionTransformer(ModelSettings):
-    """A plain vision transformer, by default DINOv2's ViT-B/14, with a light convolutional head."""
+class VisionTransformer(PlainTransformer):
+    """A plain vision transformer, by default DINOv2's ViT-B/14, with a light convolutional head or DAFormer's."""
 
-    backbone: str = "vit_base_patch14_dinov2.lvd142m"
-    """A timm vision transformer, such as vit_base_patch14_dinov2 or vit_base_patch16_dinov3."""
-    output_stride: int = 14
-    """The backbone's patch, in pixels."""
+    head: Literal["light", "daformer"] = "light"
+    """"light": two convolutions over some blocks' maps; "daformer": DAFormer's on a pyramid of the last block's map."""
     blocks: int = 4
-    """How many evenly spread blocks, the last one included, the head sees."""
+    """How many evenly spread blocks, the last one included, the light head sees."""
     width: int = 256
     """Channels of the head."""
+    dilations: tuple[int, ...] = (1, 6, 12, 18)
+    """Dilations of the branches of DAFormer's head."""
     dropout: float = 0.1
     """Channel dropout before the classifier, 0..1."""
 
@@ -79,33 +118,23 @@ class VisionTransformer(ModelSettings):
             raise UserError(f"model.blocks must be at least 1, got {self.blocks}.")
 
     def build_backbone(self) -> nn.Module:
-        check_name(self.backbone, "vit_*")
-        depth = _depth(self.backbone)
+        depth = self.depth()
         places = [depth * number // self.blocks - 1 for number in range(1, self.blocks + 1)]
         if min(places) < 0:
             raise UserError(f"model.blocks={self.blocks} is more than the {depth} blocks of {self.backbone}.")
         blocks = {"features_only": True, "out_indices": places}
         settings = first_that_works(self.backbone, [{**blocks, "dynamic_img_size": True}, blocks])
         features = PatchFeatures(load_weights(self.backbone, self.weights, settings))
-        if features.patch[0] != self.output_stride:
-            raise UserError(
-                f"model.output_stride is the patch of {self.backbone}, {features.patch[0]}, got {self.output_stride}."
-            )
+        self.check_patch(features.patch)
         return features
 
     def build(self, num_classes: int) -> PyramidSegmenter:
-        backbone = self.build_backbone()
+        backbone = self.build_adapted()
         channels = cast(Any, backbone).feature_info.channels()
-        head = BlocksHead(channels, num_classes, self.width, self.dropout)
+        head: nn.Module
+        if self.head == "daformer":
+            head = SimplePyramidHead(channels[-1], num_classes, self.width, self.dilations, self.dropout)
+        else:
+            head = BlocksHead(channels, num_classes, self.width, self.dropout)
         aux = ASPPSum(second_last(channels), num_classes, (1, 2)) if self.aux else None
         return PyramidSegmenter(backbone, head, num_classes, aux, self.batch_norm)
-
-
-def _depth(name: str) -> int:
-    """Blocks of a timm vision transformer. Raises `UserError` for another kind of network."""
-    network, _ = without_memory(name, {})
-    if not hasattr(network, "blocks") or not hasattr(getattr(network, "patch_embed", None), "patch_size"):
-        raise UserError(
-            f"model.backbone {name!r} is not a plain vision transformer; use DeepLabV2 or DAFormer with it."
-        )
-    return len(cast(Any, network).blocks)

@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from da_toolkit.errors import UserError
+from da_toolkit.models.adapters import plain_names
 from da_toolkit.models.matching import finite, match, some
 from da_toolkit.models.pyramid import PyramidSegmenter
 from da_toolkit.models.weights import find_file, read_tables
@@ -39,7 +40,7 @@ def warm_start(
     """
     file = find_file(weights)
     tables = read_tables(file)
-    found = match(tables, network.backbone.state_dict())
+    found = match(tables, plain_names(network.backbone.state_dict()))
     outer = _outer(found.prefix)
     told = [f"{len(found.found) or 'all'} tensors of backbone {name}"]
     anew = [] if outer is not None else ["the head starts anew, for the weights are of a backbone alone"]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from da_toolkit.errors import UserError
+from da_toolkit.models.adapters import merged
 
 Tables = dict[str, dict[str, Tensor]]
 """Where in a file, such as "['model']" or "" for its top, and the named tensors there."""
@@ -58,7 +59,7 @@ def find_file(path: str, words: str = "'timm', 'packaged', 'none'") -> Path:
 
 
 def read_tables(file: Path) -> Tables:
-    """The named tensors in a file, by where they lie in it, on the CPU.
+    """The named tensors in a file, by where they lie in it, on the CPU; adapters are merged into what they adapt.
 
     Raises `UserError` for a file that is empty, damaged, no weights, or that would run code: nothing in it is run.
     """
@@ -68,7 +69,7 @@ def read_tables(file: Path) -> Tables:
         raise UserError(
             f"model.weights: {file} holds {_told(value)}, not a network's tensors by name. Save `model.state_dict()`."
         )
-    return tables
+    return {place: merged(table) for place, table in tables.items()}
 
 
 def _contents(file: Path) -> Any:
@@ -81,8 +82,9 @@ def _contents(file: Path) -> Any:
     if what := _no_weights(start):
         raise UserError(f"model.weights: {file} {what}")
     try:
-        pickled = start.startswith((b"PK", b"\x80"))
-        if not pickled and (file.suffix == ".safetensors" or start[8:9] == b"{"):  # 8 bytes, and a header in JSON
+        header = start[8:9] == b"{"  # in JSON, behind 8 bytes of its length, which may begin as a pickle does
+        pickled = start.startswith((b"PK", b"\x80")) and not (header and int.from_bytes(start[:8], "little") < size)
+        if not pickled and (file.suffix == ".safetensors" or header):
             return load_file(file)
         # Opened here, so that its content counts and not its name; timm's training scripts keep a Namespace in it.
         with file.open("rb") as opened, torch.serialization.safe_globals([argparse.Namespace]):

@@ -18,10 +18,15 @@ class Optimizer:
     weight_decay: float = 5e-4
     clip: float | None = None
     """Largest gradient norm, or none."""
+    layer_decay: float = 1.0
+    """Of a plain vision transformer of n blocks, layer k (0 the embeddings, 1..n the blocks) learns at lr times this to
+    the power n - k, so that what is learnt early changes least; 1 = off."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise UserError(f"optimizer.lr must be positive, got {self.lr}.")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"optimizer.layer_decay is above 0 and at most 1 (1 = off), got {self.layer_decay}.")
 
 
 @dataclass(frozen=True)

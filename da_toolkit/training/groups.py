@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from da_toolkit.errors import UserError
+from da_toolkit.models.plain_transformer import layers
 from da_toolkit.settings.optim import SGD, AdamW, Optimizer
 
 _STAGES = {"layer1", "layer2", "layer3", "layer4"}
@@ -19,13 +20,16 @@ def parameter_groups(network: Any, settings: Optimizer) -> list[dict[str, Any]]:
         network: has `parameter_groups(lr, head_multiplier)`, and its encoder as `backbone`.
 
     Raises:
-        UserError: nothing is left to train, or `optimizer.repeats` is "as_published" and the backbone is no residual
-            network.
+        UserError: nothing is left to train; `optimizer.repeats` is "as_published" and the backbone is no residual
+            network; or `optimizer.layer_decay` is below 1 and it is no plain vision transformer.
     """
     groups = list(_trained(network.parameter_groups(settings.lr, settings.head_multiplier)))
     if not groups:
         raise UserError("Nothing of the network is left to train: its model or its method freezes every parameter.")
     backbone = getattr(network, "backbone", None)
+    if settings.layer_decay < 1:
+        rates = layer_rates(backbone, settings)
+        groups = _divided(groups, lambda parameter: {"lr": rates[id(parameter)]} if id(parameter) in rates else {})
     if isinstance(settings, SGD) and settings.repeats == "as_published":
         often = published_repeats(backbone)
         groups = _divided(groups, lambda parameter: {"repeats": often.get(id(parameter), 1)})
@@ -33,6 +37,16 @@ def parameter_groups(network: Any, settings: Optimizer) -> list[dict[str, Any]]:
         norms = {id(parameter) for parameter in _of_norms(backbone)}
         groups = _divided(groups, lambda parameter: {"weight_decay": 0.0} if id(parameter) in norms else {})
     return groups
+
+
+def layer_rates(backbone: nn.Module | None, settings: Optimizer) -> dict[int, float]:
+    """The rate of each parameter of a plain vision transformer, by its `id`: lr * layer_decay^(depth - layer).
+
+    As BEiT is fine-tuned (Bao et al., ICLR 2022), but for the last block, which has the full rate. Raises `UserError`
+    for another backbone.
+    """
+    layer_of, depth = layers(backbone if backbone is not None else nn.Module())
+    return {key: settings.lr * settings.layer_decay ** (depth - layer) for key, layer in layer_of.items()}
 
 
 def _trained(groups: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -59,6 +59,19 @@ def test_the_content_decides_what_a_file_is_not_its_name(name, tmp_path):
         assert torch.equal(loaded["conv1.0.weight"], WHOLE["conv1.0.weight"])
 
 
+def test_a_header_whose_length_begins_like_a_pickle_is_still_read(tmp_path):
+    """A length of 128 more than a multiple of 256 begins with the byte 0x80."""
+    for padding in range(0, 512, 8):
+        save_file(WHOLE, tmp_path / "w", metadata={"padding": "x" * padding})
+        with (tmp_path / "w").open("rb") as opened:
+            if opened.read(1) == b"\x80":
+                break
+    else:
+        raise AssertionError("no length begins so")
+    loaded = build_backbone("test_resnet", 32, str(tmp_path / "w")).state_dict()
+    assert torch.equal(loaded["bn1.bias"], WHOLE["bn1.bias"])
+
+
 @pytest.mark.parametrize("name", ["test_vit", "pvt_v2_b0", "regnetx_002", "swin_tiny_patch4_window7_224"])
 def test_the_classification_network_of_other_families(name, tmp_path):
     whole = timm.create_model(name)

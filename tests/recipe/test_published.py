@@ -93,3 +93,17 @@ def test_small_recipes_stay_as_they_were():
             for part in () if recipe.method.starts_trained else recipe.method.regularizers:
                 assert getattr(part, "statistics", "running") == "running"
                 assert getattr(part, "weights", "image") == "image"
+
+
+def test_foundation_recipes():
+    """What is known of VFM-UDA++'s training; images are of whole patches, so that none is resized twice."""
+    for name, patch in (("dinov2_mic_gta", 14), ("dinov2_mic_synthia", 14), ("dinov3_mic_gta", 16)):
+        recipe = published(name)
+        assert recipe.model.output_stride == patch and f"_patch{patch}_dinov" in recipe.model.backbone
+        sizes = (recipe.target.size, recipe.source_augmentation.crop, recipe.target_augmentation.crop)
+        (teacher,) = recipe.method.regularizers  # no feature distance
+        assert not any(side % patch for size in sizes for side in size) and teacher.masking.block % patch == 0
+        optimizer = recipe.optimizer
+        assert (optimizer.layer_decay, optimizer.weight_decay, teacher.momentum) == (0.9, 0.01, 0.999)
+        assert (recipe.schedule.steps, recipe.learning_rate.warmup) == (40_000, 1_500)
+    assert (published("dinov2_mic_gta").reported.miou, published("dinov2_mic_synthia").reported.miou) == (79.8, 69.7)

@@ -1,16 +1,20 @@
 """Repeated updates against plain loops, which backbones they are for, and which weights decay."""
 
 import copy
+import re
 
 import pytest
 import timm
 import torch
+from tiny_transformers import PATCHES
 from torch import nn
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods import SourceOnly
 from da_toolkit.models.daformer import DAFormer
 from da_toolkit.models.deeplab import DeepLabV2
+from da_toolkit.models.eomt import EoMT
+from da_toolkit.models.vision_transformer import VisionTransformer
 from da_toolkit.recipe import SGD, AdamW, LearningRate
 from da_toolkit.training.groups import parameter_groups, published_repeats
 from da_toolkit.training.optim import build_optimizer, set_learning_rate
@@ -204,3 +208,58 @@ def test_norms_of_the_backbone_do_not_decay_where_they_should_not():
     for name, parameter in network.named_parameters():
         factor = 1.0 if name in norms else 1 - 0.05 * (1 if name.startswith("backbone.") else 2)
         torch.testing.assert_close(parameter.detach(), factor * before[name])
+
+
+@pytest.mark.parametrize("name", PATCHES)
+@pytest.mark.parametrize("settings", [SGD(lr=2.0, layer_decay=0.5), AdamW(lr=2.0, layer_decay=0.5, decay_norms=False)])
+def test_each_layer_has_its_rate_and_each_parameter_one_group(name, settings):
+    """lr * decay^(depth - layer), with depth 4."""
+    kind = EoMT if "reg4" in name or "qkvb" in name else VisionTransformer
+    network = kind(name, PATCHES[name], "none", aux=True).build(5)
+    groups = parameter_groups(network, settings)
+    rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(rate) == len(list(network.parameters()))
+    norms = {id(p) for m in network.backbone.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+    for group in groups if isinstance(settings, AdamW) else ():
+        for parameter in group["params"]:
+            assert group.get("weight_decay") == (0.0 if id(parameter) in norms else None)
+    for key, parameter in network.named_parameters():
+        block = re.search(r"\.blocks\.(\d+)\.", key)
+        if not key.startswith("backbone."):
+            expected = 2.0 * settings.head_multiplier
+        elif block or ".norm." in key:  # the last norm is the last block's
+            expected = 2.0 * 0.5 ** (4 - (int(block[1]) + 1 if block else 4))
+        else:
+            expected = 2.0 * 0.5**4
+        assert rate[id(parameter)] == expected, key
+    assert {rate[id(p)] for p in network.backbone.parameters()} == {0.125, 0.25, 0.5, 1.0, 2.0}
+
+
+def test_rates_by_layer_are_what_the_optimiser_steps_by():
+    network = VisionTransformer("test_vit", 16, "none", width=8).build(5)
+    settings = SGD(lr=0.1, layer_decay=0.5, weight_decay=0.0, head_multiplier=1)
+    optimizer = build_optimizer(settings, parameter_groups(network, settings))
+    set_learning_rate(optimizer, 0.5)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    for name, rate in (("patch_embed.proj.bias", 0.05 * 0.5**6), ("blocks.2.norm1.bias", 0.05 * 0.5**3)):
+        name = f"backbone.network.model.{name}"
+        torch.testing.assert_close(before[name] - network.get_parameter(name), torch.full_like(before[name], rate))
+
+
+@pytest.mark.parametrize("network", [DeepLabV2("test_resnet", 16, "none"), DAFormer("test_convnext", weights="none")])
+def test_networks_without_such_layers_have_no_rates_by_layer(network):
+    with pytest.raises(UserError, match=r"optimizer\.layer_decay .* set optimizer\.layer_decay to 1, or take Vision"):
+        parameter_groups(network.build(5), AdamW(layer_decay=0.9))
+    for wrong in (0.0, -1.0, 1.5):
+        with pytest.raises(UserError, match=r"optimizer\.layer_decay is above 0 and at most 1"):
+            AdamW(layer_decay=wrong)
+
+
+def test_a_frozen_backbone_has_no_group():
+    network = VisionTransformer("test_vit", 16, "none", width=8, adapt="frozen").build(5)
+    for settings in (SGD(), AdamW(layer_decay=0.9, decay_norms=False)):
+        (group,) = parameter_groups(network, settings)
+        assert {id(p) for p in group["params"]} == {id(p) for p in network.head.parameters()}
