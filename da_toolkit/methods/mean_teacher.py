@@ -121,14 +121,14 @@ class MeanTeacherTerm(Term):
             images = change_colours(images, settings.mix.jitter, settings.mix.blur)
             view = step.view(replace(target, image=images))
             mixed = torch.where(pasted, source.label, label)
-            loss = weighted_loss(view.logits(), mixed, sure.masked_fill(pasted, 1.0))
+            loss = view.supervised(weighted_loss, mixed, sure.masked_fill(pasted, 1.0))
             losses["mix"] = settings.mix.weight * loss
         if settings.masking.weight:
             hidden = block_mask(target.image, settings.masking.block, settings.masking.ratio)
             images = change_colours(target.image, settings.masking.jitter, settings.masking.blur)
             images = torch.where(hidden, self.blank, images)
             view = step.view(replace(target, image=images))
-            loss = weighted_loss(view.logits(), label, sure)
+            loss = view.supervised(weighted_loss, label, sure)
             losses["masked"] = settings.masking.weight * loss
         return losses
 

@@ -43,7 +43,8 @@ def warm_start(
     if outer is not None:
         table = {key.removeprefix(outer): value for key, value in tables[found.place].items() if key.startswith(outer)}
         told += _load_heads(network, table, file, classes, classes_of)
-    left = [key for key in found.rest if outer is None or not key.startswith((f"{outer}head.", f"{outer}aux."))]
+    heads = tuple(f"{outer}{part}." for part in network.heads)
+    left = [key for key in found.rest if outer is None or not key.startswith(heads)]
     left = [key for key in left if outer is None or key.removeprefix(outer) not in ("mean", "std")]
     if left and taken:
         told.append(f"left out: {len(left)} tensors ({some(left)})")
@@ -69,7 +70,7 @@ def _load_heads(
     told: list[str] = []
     before, why = _before(file, classes_of)
     load = {key: table[key] for key in ("mean", "std") if key in table}
-    for part in ("head", "aux"):
+    for part in network.heads:
         head = getattr(network, part)
         stored = {key: value for key, value in table.items() if key.startswith(f"{part}.")}
         if head is None:
