@@ -315,7 +315,8 @@ def test_a_resumed_run_crops_where_the_whole_one_did(tiny_trainer):
 
 def test_mic_on_hrda_learns(tiny_trainer):
     method = SourceOnly(regularizers=(MeanTeacher(masking=Masking(block=16), statistics="batch"), FeatureDistance()))
-    trainer = tiny_trainer(method, steps=15, model=SMALL)
+    model = HRDA(network=DeepLabV2("test_resnet", 16, "none", dilations=(1, 2)), attention_width=8)
+    trainer = tiny_trainer(method, steps=15, model=model)
     reports = []
     trainer.fit(lambda step, losses, rate: reports.append(losses), log_every=5)
     assert reports[-1]["seg"] < 0.7 * reports[0]["seg"] and "masked" in reports[-1]
