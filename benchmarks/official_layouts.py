@@ -30,7 +30,7 @@ SHRINK = 8
 
 def reduced(recipe: Recipe) -> Recipe:
     """The recipe with random weights, 20 steps and inputs and crops an eighth of the published size."""
-    changes: dict[str, Any] = {"model": dataclasses.replace(recipe.model, weights="none")}
+    changes: dict[str, Any] = {"model": recipe.model.with_weights("none")}
     for name in ("source", "target"):
         domain, augmentation = getattr(recipe, name), getattr(recipe, f"{name}_augmentation")
         changes[name] = dataclasses.replace(domain, size=shrunk(domain.size))

@@ -55,7 +55,7 @@ def row(name: str) -> dict[str, Any]:
     """The sizes of a recipe; memory in bytes."""
     recipe = load_recipe(find_recipe(name))
     passes = step_passes(recipe)
-    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, weights="none"))
+    recipe = dataclasses.replace(recipe, model=recipe.model.with_weights("none"))
     space = recipe.source.label_space
     with torch.device("meta"):
         network = recipe.model.build(len(space)).train()
@@ -122,7 +122,9 @@ def kept_and_flops(network: PyramidSegmenter, passes: Sequence[tuple[int, ...]])
             for shape in passes:
                 output = network(torch.rand(shape, device=device))
                 levels = [level for level in (output.logits, output.aux_logits) if level is not None]
-                losses += [output.enlarged(level, shape[2:]).log_softmax(1).mean() for level in levels]
+                maps = [output.enlarged(level, shape[2:]) for level in levels]
+                maps += [output.detail.enlarged()] if output.detail is not None else []
+                losses += [pixels.log_softmax(1).mean() for pixels in maps]
         kept = sum(tensor.untyped_storage().nbytes() for tensor in seen.values())
         torch.stack(losses).sum().backward()
     return kept, flops.get_total_flops()

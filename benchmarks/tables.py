@@ -16,6 +16,7 @@ import accuracy
 import backbones
 import chaos
 import compare_speed
+import hrda
 import methods_page
 import official_layouts
 import rpt_clusters
@@ -44,6 +45,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "startup": startup.table,
     "teacher_statistics": teacher_statistics.table,
     "backbones": backbones.table,
+    "hrda": hrda.table,
 }
 
 

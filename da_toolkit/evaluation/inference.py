@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
-from da_toolkit.models.grid import enlarged
+from da_toolkit.models.grid import enlarged, window_starts
 from da_toolkit.models.segmenter import Segmenter
 
 
@@ -141,18 +141,13 @@ def _logits(model: Segmenter, images: Tensor, settings: Inference) -> tuple[Tens
     stride = settings.stride or (max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3))
     counts = images.new_zeros(1, 1, height, width)
     total: Tensor | None = None
-    for top in _starts(height, window[0], stride[0]):
-        for left in _starts(width, window[1], stride[1]):
+    for top in window_starts(height, window[0], stride[0]):
+        for left in window_starts(width, window[1], stride[1]):
             place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
             output = model(images[place])
             part = output.enlarged(output.logits, window)
             total = part.new_zeros(*part.shape[:2], height, width) if total is None else total
             total[place] += part
             counts[place] += 1
-    assert total is not None  # `_starts` is never empty
+    assert total is not None  # `window_starts` is never empty
     return total / counts, False  # pixels are cells
-
-
-def _starts(length: int, window: int, stride: int) -> list[int]:
-    """Offsets that cover `length`; the last window ends at the border."""
-    return [*range(0, length - window, stride), length - window]

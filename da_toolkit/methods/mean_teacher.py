@@ -18,7 +18,7 @@ from da_toolkit.ranks.parallel import mean_over_ranks, random_rows
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.categories import Categories, Level
-from da_toolkit.terms.step import Step, View
+from da_toolkit.terms.step import Step
 from da_toolkit.terms.term import BuildContext, Reads, Regularizer, Term
 
 
@@ -127,25 +127,26 @@ class MeanTeacherTerm(Term):
             images = change_colours(images, settings.mix.jitter, settings.mix.blur)
             view = step.view(replace(target, image=images))
             mixed = torch.where(pasted, source.label, label)
-            losses["mix"] = settings.mix.weight * self._loss(view, mixed, sure.masked_fill(pasted, 1.0), pasted)
+            counted = sure.masked_fill(pasted, 1.0)
+            losses["mix"] = settings.mix.weight * view.supervised(self._loss, mixed, counted, pasted)
         if settings.masking.weight:
             hidden = block_mask(target.image, settings.masking.block, settings.masking.ratio)
             images = change_colours(target.image, settings.masking.jitter, settings.masking.blur)
             images = torch.where(hidden, self.blank, images)
             view = step.view(replace(target, image=images))
-            losses["masked"] = settings.masking.weight * self._loss(view, label, sure)
+            nowhere = torch.zeros_like(label, dtype=torch.bool)
+            losses["masked"] = settings.masking.weight * view.supervised(self._loss, label, sure, nowhere)
         return losses
 
-    def _loss(self, view: View, label: Tensor, pixel_weights: Tensor, pasted: Tensor | None = None) -> Tensor:
+    def _loss(self, logits: Tensor, label: Tensor, pixel_weights: Tensor, pasted: Tensor) -> Tensor:
         """Weighted cross-entropy of the teacher's labels and, where `pasted` bool [B,H,W], of the source's."""
         if self.categories.plain:
-            return weighted_loss(view.logits(), label, pixel_weights)
-        theirs = self.categories.labels(label if pasted is None else label.masked_fill(pasted, IGNORE))
-        found = self.categories.log_probabilities(view.log_probabilities())
-        loss = (F.nll_loss(found, theirs, ignore_index=IGNORE, reduction="none") * pixel_weights).mean()
-        if pasted is not None:
-            loss = loss + weighted_loss(view.logits(), label.masked_fill(~pasted, IGNORE), pixel_weights)
-        return loss
+            return weighted_loss(logits, label, pixel_weights)
+        found = self.categories.log_probabilities(logits.log_softmax(1))
+        theirs = self.categories.labels(label.masked_fill(pasted, IGNORE))
+        each = F.nll_loss(found, theirs, ignore_index=IGNORE, reduction="none")
+        sources = weighted_loss(logits, label.masked_fill(~pasted, IGNORE), pixel_weights)
+        return (each * pixel_weights).mean() + sources
 
 
 def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor, Tensor]:

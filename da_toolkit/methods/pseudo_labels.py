@@ -103,7 +103,7 @@ class PseudoLabelTerm(Term):
         log_p = view.log_probabilities()
         losses = {}
         if settings.softness is None:
-            losses["pseudo"] = settings.weight * segmentation_loss(view.logits(), label)
+            losses["pseudo"] = settings.weight * view.supervised(segmentation_loss, label)
         else:
             soft, label = soft_labels(probabilities, thresholds, settings.softness)
             losses["pseudo"] = settings.weight * mean_where(-(soft * log_p).sum(1), label != IGNORE)

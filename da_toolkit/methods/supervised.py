@@ -80,10 +80,13 @@ class Supervised(Term):
     def losses(self, step: Step) -> dict[str, Tensor]:
         view = step.source if self.domain == "source" else step.target
         weights = self.weights.tensor
-        losses = {"seg": segmentation_loss(view.logits(), view.label, weights, self.average)}
+
+        def loss(logits: Tensor, label: Tensor) -> Tensor:
+            return segmentation_loss(logits, label, weights, self.average)
+
+        losses = {"seg": view.supervised(loss, view.label)}
         if view.output.aux_logits is not None:
-            aux = segmentation_loss(view.logits("aux"), view.label, weights, self.average)
-            losses["seg_aux"] = self.aux_weight * aux
+            losses["seg_aux"] = self.aux_weight * loss(view.logits("aux"), view.label)
         return losses
 
 

@@ -42,6 +42,11 @@ def nearest(pixels: int, positions: int, align_corners: bool, device: torch.devi
     return (2 * pixel * (positions - 1) + steps) // (2 * steps)  # rounded, in whole numbers
 
 
+def window_starts(length: int, window: int, step: int) -> list[int]:
+    """Where windows begin that cover `length`; the last one ends at the border."""
+    return [*range(0, length - window, step), length - window]
+
+
 def _means(pixels: int, positions: int, device: torch.device) -> Tensor:
     """float32 [positions,pixels], rows of sum 1; a position without pixels has the nearest one."""
     if positions >= pixels:

@@ -1,7 +1,7 @@
 """A segmentation network: its own normalisation, a backbone's pyramid of feature maps, and a head per level."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
@@ -25,6 +25,8 @@ class PyramidSegmenter(Segmenter):
             as AdaptSegNet trains) or "frozen" (statistics fixed too).
     """
 
+    heads: ClassVar[tuple[str, ...]] = ("head", "aux")
+    """Names of the parts on top of the backbone, of which a network may lack some."""
     mean: Tensor
     std: Tensor
 
@@ -59,14 +61,19 @@ class PyramidSegmenter(Segmenter):
                 layer.eval()
         return self
 
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """The backbone's feature maps of images [B,3,H,W], finest level first."""
+        return self.backbone((images - self.mean) / self.std)
+
     def forward(self, images: Tensor) -> Output:
-        pyramid = self.backbone((images - self.mean) / self.std)
+        pyramid = self.pyramid(images)
         aux_logits = self.aux(pyramid[-2]) if self.aux is not None else None
         return Output(self.head(pyramid), aux_logits, pyramid[-1], self.align_corners)
 
     def parameter_groups(self, lr: float, head_multiplier: float) -> list[dict]:
         """Optimiser groups: the backbone at `lr`, the heads at `lr * head_multiplier`."""
-        heads = [*self.head.parameters(), *(self.aux.parameters() if self.aux is not None else ())]
+        parts = [part for name in self.heads if (part := getattr(self, name)) is not None]
+        heads = [parameter for part in parts for parameter in part.parameters()]
         trained = [parameter for parameter in self.backbone.parameters() if parameter.requires_grad]
         return [{"params": trained, "lr": lr}, {"params": heads, "lr": lr * head_multiplier}]
 

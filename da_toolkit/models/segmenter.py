@@ -3,9 +3,33 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from da_toolkit.models.grid import enlarged, pooled
+
+
+class Detail(NamedTuple):
+    """What a network says of a crop of each image that it has also looked at closely (HRDA)."""
+
+    logits: Tensor
+    """[B,C,h'',w''] of the crops, by cells."""
+    corners: tuple[tuple[int, int], ...]
+    """Of each image's crop, the pixels above and to the left of it."""
+    size: tuple[int, int]
+    """The crops' height and width, in pixels."""
+    weight: float
+    """Share, 0..1, of a loss of labels that is taken of the crops; the rest is taken of the whole images."""
+
+    def enlarged(self) -> Tensor:
+        """float32 [B,C,*size]: the logits at the crops' pixels."""
+        return enlarged(self.logits, self.size, align_corners=False)
+
+    def cut(self, maps: Tensor) -> Tensor:
+        """[B,*size]: the crops of maps [B,H,W] of the images' pixels."""
+        height, width = self.size
+        places = zip(maps, self.corners, strict=True)
+        return torch.stack([one[top : top + height, left : left + width] for one, (top, left) in places])
 
 
 class Output(NamedTuple):
@@ -19,6 +43,8 @@ class Output(NamedTuple):
     """[B,D,h,w] of the backbone's last stage."""
     align_corners: bool = False
     """Positions of all of them lie from the image's first to its last pixel, rather than in the middle of cells."""
+    detail: Detail | None = None
+    """Of a network that also looks at a crop of each image, in training."""
 
     def enlarged(self, maps: Tensor, size: Sequence[int]) -> Tensor:
         """float32 [B,C,*size]: maps [B,C,h,w] of this network brought to pixels, or to another of its levels."""

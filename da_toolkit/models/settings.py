@@ -1,7 +1,9 @@
 """What the settings of every segmentation network promise."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from torch import nn
 
@@ -41,6 +43,14 @@ class ModelSettings:
     def build(self, num_classes: int) -> PyramidSegmenter:
         """The network. Raises `UserError` as `build_backbone` does."""
         raise NotImplementedError
+
+    def with_weights(self, weights: str) -> Self:
+        """These settings with other start weights, such as "none"."""
+        return dataclasses.replace(self, weights=weights)
+
+    def with_network(self, network: "ModelSettings") -> "ModelSettings":
+        """These settings around another network: that network itself, but for settings that only wrap one (`HRDA`)."""
+        return network
 
     def warm_start(self, network: PyramidSegmenter, classes: Sequence[str], classes_of: ClassesOf) -> list[str]:
         """Give what `build` has built the decoder of a run that `weights` names, and tell what was loaded.

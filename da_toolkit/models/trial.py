@@ -53,11 +53,14 @@ def check_passes(network: Segmenter, passes: Sequence[Pass]) -> None:
         )
 
 
-def _fails(network: Segmenter, size: tuple[int, int], batch: int, trains: bool, really: bool = False) -> str:
-    """Why a pass fails; nothing if it does not.
+def output_shapes(
+    network: Segmenter, size: tuple[int, int], batch: int = 1, trains: bool = False, really: bool = False
+) -> Output:
+    """The output of a pass on images of height and width `size`, in shapes alone. Raises whatever the pass raises.
 
     Args:
-        really: with the network's numbers, and copies of its statistics, instead of shapes alone.
+        trains: in training mode.
+        really: with the network's numbers, and copies of its statistics.
     """
     numbers = next(network.parameters(), torch.empty(0)).device
     device = numbers if really else torch.device("meta")
@@ -67,15 +70,19 @@ def _fails(network: Segmenter, size: tuple[int, int], batch: int, trains: bool, 
     }
     with _unchanged(network, numbers), torch.no_grad():
         network.train(trains)
-        try:
-            output: Output = functional_call(network, state, (torch.zeros(batch, 3, *size, device=device),))
-        except torch.OutOfMemoryError:
-            return ""  # of the trial, not of the size: training itself tells
-        except Exception as error:  # networks refuse sizes in many ways: assertions, shapes that do not fit
-            return f"{' '.join(str(error).split())[:200]}".rstrip(".") or _where(error)
-        if 0 in output.logits.shape:
-            return "nothing is left of them"
-    return ""
+        output: Output = functional_call(network, state, (torch.zeros(batch, 3, *size, device=device),))
+        return output
+
+
+def _fails(network: Segmenter, size: tuple[int, int], batch: int, trains: bool, really: bool = False) -> str:
+    """Why a pass, as `output_shapes` does it, fails; nothing if it does not."""
+    try:
+        output = output_shapes(network, size, batch, trains, really)
+    except torch.OutOfMemoryError:
+        return ""  # of the trial, not of the size: training itself tells
+    except Exception as error:  # networks refuse sizes in many ways: assertions, shapes that do not fit
+        return f"{' '.join(str(error).split())[:200]}".rstrip(".") or _where(error)
+    return "nothing is left of them" if 0 in output.logits.shape else ""
 
 
 @contextmanager

@@ -49,7 +49,8 @@ def warm_start(
         table = {key.removeprefix(outer): value for key, value in tables[found.place].items() if key.startswith(outer)}
         loaded, anew = _load_heads(network, table, file, classes, classes_of)
         told += [*loaded, *anew]
-    left = [key for key in found.rest if outer is None or not key.startswith((f"{outer}head.", f"{outer}aux."))]
+    heads = tuple(f"{outer}{part}." for part in network.heads)
+    left = [key for key in found.rest if outer is None or not key.startswith(heads)]
     left = [key for key in left if outer is None or key.removeprefix(outer) not in ("mean", "std")]
     if left and taken:
         told.append(f"left out: {len(left)} tensors ({some(left)})")
@@ -77,7 +78,7 @@ def _load_heads(
     anew: list[str] = []
     before, why = _before(file, classes_of)
     load = {key: table[key] for key in ("mean", "std") if key in table}
-    for part in ("head", "aux"):
+    for part in network.heads:
         head = getattr(network, part)
         stored = {key: value for key, value in table.items() if key.startswith(f"{part}.")}
         if head is None:

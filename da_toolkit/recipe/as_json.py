@@ -42,7 +42,7 @@ def public_name(name: Any) -> Any:
 def plain(value: Any) -> Any:
     """Settings objects as dictionaries with the public name of their "class", tuples as lists, paths as text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
         module = type(value).__module__
         code = {"code": _digest(module)} if module.startswith(own_code.PREFIX) else {}
         of_files = getattr(value, "content_digest", str)()

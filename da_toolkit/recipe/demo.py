@@ -26,7 +26,9 @@ def demo_version(recipe: Recipe, steps: int = STEPS) -> Recipe:
         recipe,
         source=Streets(size=SIZE, look="game", labels=labels),
         target=Streets(size=SIZE, look="camera", labels=labels),
-        model=LightDeepLabV3Plus(weights=_demo_run(recipe) if trained else "packaged", width=48, aux=recipe.model.aux),
+        model=recipe.model.with_network(
+            LightDeepLabV3Plus(weights=_demo_run(recipe) if trained else "packaged", width=48, aux=recipe.model.aux)
+        ),
         schedule=recipe.schedule.scaled(steps),
         optimizer=AdamW(lr=LR_OF_TRAINED, head_multiplier=1) if trained else AdamW(lr=1.5e-3, head_multiplier=2),
         learning_rate=LearningRate(warmup=min(20, steps // 4)),

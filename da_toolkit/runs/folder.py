@@ -1,6 +1,5 @@
 """Reading a run back from its folder: recipe, run settings, network (`report.runs` reads results)."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ def load_runtime(run: Path) -> Runtime:
 
 def load_network(run: Path, recipe: Recipe, weights: str = "model.safetensors") -> Segmenter:
     """The run's network with its final weights, on the CPU."""
-    model = dataclasses.replace(recipe.model, weights="none").build(len(recipe.target.label_space))
+    model = recipe.model.with_weights("none").build(len(recipe.target.label_space))
     try:
         model.load_state_dict(load_file(run / weights))
     except Exception as error:  # safetensors raises a type of its own for a damaged file

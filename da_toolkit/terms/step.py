@@ -68,6 +68,22 @@ class View:
             self._log_probabilities[level] = self.logits(level).log_softmax(1)
         return self._log_probabilities[level]
 
+    def supervised(self, loss: Callable[..., Tensor], *maps: Tensor) -> Tensor:
+        """`loss(logits, *maps)` of the main level at the image's resolution.
+
+        Where the network has also looked at a crop of each image (HRDA), the mean of that and of the same loss on the
+        crops, weighted as the network says (Hoyer et al., ECCV 2022, section 3.2).
+
+        Args:
+            loss: takes logits [B,C,H,W] and `maps`, and returns a scalar.
+            maps: [B,H,W], labels and weights of the image's pixels.
+        """
+        whole = loss(self.logits(), *maps)
+        if (detail := self.output.detail) is None:
+            return whole
+        close = loss(detail.enlarged(), *(detail.cut(found) for found in maps))
+        return (1 - detail.weight) * whole + detail.weight * close
+
     @property
     def regions(self) -> Tensor:
         """int32 [B,H,W] numbers within each image, -1 = none. Raises `UserError` where no regularizer reads them."""

@@ -66,6 +66,31 @@ def test_daformer_and_mic(name, domain):
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("name", ["hrda", "mic_hrda"])
+def test_hrda_is_daformer_and_mic_at_twice_the_resolution(name, domain):
+    recipe = published(f"{name}_{domain}")
+    plain = published(f"{'daformer' if name == 'hrda' else 'mic'}_{domain}")
+    model = recipe.model
+    assert model.network == plain.model and (model.detail, model.detail_weight, model.attention_width) == (
+        0.5,
+        0.1,
+        256,
+    )
+    assert recipe.method == plain.method and recipe.optimizer == plain.optimizer
+    assert recipe.learning_rate == plain.learning_rate and recipe.schedule == plain.schedule
+    assert recipe.rare_classes == plain.rare_classes  # shares of an image and of a crop
+    for domain_of in ("source", "target"):
+        assert getattr(recipe, domain_of).size == tuple(2 * side for side in getattr(plain, domain_of).size)
+        assert getattr(recipe, f"{domain_of}_augmentation").crop == (1024, 1024)
+    assert (recipe.evaluation.window, recipe.evaluation.stride) == ((1024, 1024), (512, 512))
+    masking = recipe.method.regularizers[0].masking
+    assert (masking.weight, masking.block, masking.ratio) == (float(name == "mic_hrda"), 64, 0.7)
+    figures = {"hrda_gta": 73.8, "hrda_synthia": 65.8, "mic_hrda_gta": 75.9, "mic_hrda_synthia": 67.3}
+    assert (recipe.reported.miou, recipe.reported.note) == (figures[f"{name}_{domain}"], "not reproduced here")
+    assert recipe.reported.protocol == recipe.source.label_space.name and plain.reported != recipe.reported
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
 @pytest.mark.parametrize("name", ["dacs", "dacs_rpt"])
 def test_dacs(name, domain):
     teacher = published(f"{name}_{domain}").method.regularizers[0]
