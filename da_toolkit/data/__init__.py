@@ -12,6 +12,7 @@ from da_toolkit.data.idd import IDD
 from da_toolkit.data.kitti import KITTI
 from da_toolkit.data.labels import LabelSpace
 from da_toolkit.data.mapillary import MapillaryVistas
+from da_toolkit.data.photographs import Photographs
 from da_toolkit.data.rare_classes import RareClasses
 from da_toolkit.data.rendered import Synscapes, UrbanSyn
 from da_toolkit.data.streets import Streets
@@ -37,6 +38,7 @@ __all__ = [
     "Folder",
     "LabelSpace",
     "MapillaryVistas",
+    "Photographs",
     "RareClasses",
     "Streets",
     "Synscapes",

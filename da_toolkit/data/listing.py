@@ -85,10 +85,20 @@ def first_folder(root: Path, *places: str) -> Path:
     return next((root / place for place in places if os.path.isdir(root / place)), root / places[0])
 
 
-def unlabelled(images: Sequence[Path], folder: Path, key: Callable[[Path], str] | None = None) -> Pairs:
-    """The images of a test split, whose labels are with its benchmark's server; `key` as of `paired`."""
+def unlabelled(
+    images: Sequence[Path],
+    folder: Path,
+    key: Callable[[Path], str] | None = None,
+    why: str = "Its labels are not public.",
+) -> Pairs:
+    """The images of a split without labels, such as a test split whose labels are with its benchmark's server.
+
+    Args:
+        key: as of `paired`.
+        why: a sentence that says why there are none.
+    """
     key = key or (lambda image: image.relative_to(folder).with_suffix("").as_posix())
-    return Pairs([Pair(key(image), image, None) for image in images], "Its labels are not public.")
+    return Pairs([Pair(key(image), image, None) for image in images], why)
 
 
 def together(found: Iterable[Pairs]) -> Pairs:
