@@ -5,6 +5,7 @@ from da_toolkit.data.bdd100k import BDD100K
 from da_toolkit.data.camvid import CamVid
 from da_toolkit.data.carla import Carla
 from da_toolkit.data.cityscapes import Cityscapes
+from da_toolkit.data.cityscapes_small import CityscapesSmall
 from da_toolkit.data.domain import Domain, DomainData
 from da_toolkit.data.folder import Folder
 from da_toolkit.data.gta5 import GTA5
@@ -32,6 +33,7 @@ __all__ = [
     "CamVid",
     "Carla",
     "Cityscapes",
+    "CityscapesSmall",
     "DarkZurich",
     "Domain",
     "DomainData",

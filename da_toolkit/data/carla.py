@@ -27,27 +27,40 @@ def sky_of(ids: np.ndarray) -> np.ndarray:
     return np.isin(regions, touching[touching > 0])
 
 
+def kept_rows(frame: tuple[int, int], size: tuple[int, int]) -> slice:
+    """The rows of a frame (height, width) above the bonnet; of them the lowest, where `size` is a wider picture.
+
+    So a frame of 480x360 brought to 256x128 is its lowest 480x240 above the bonnet, in the shape of Cityscapes.
+    """
+    bottom = int(BONNET * frame[0])
+    return slice(max(0, bottom - round(frame[1] * size[0] / size[1])), bottom)
+
+
 class CarlaData(FileDomainData):
-    """Cuts the bonnet away and finds the sky."""
+    """Cuts the bonnet and what is above the picture's shape away, and finds the sky."""
+
+    size: tuple[int, int]
 
     def image(self, index: int) -> np.ndarray:
         image = super().image(index)
-        return image[: int(BONNET * image.shape[0])]
+        return image[kept_rows(image.shape[:2], self.size)]
 
     def label(self, index: int) -> np.ndarray:
-        label = super().label(index)
-        ids = self.raw_ids(index)[: int(BONNET * label.shape[0])]
-        label = label[: len(ids)].copy()
+        label, ids = super().label(index), self.raw_ids(index)
         sky = self.label_space.place("sky")
         if sky is not None:
-            label[sky_of(ids)] = sky
-        return label
+            above = int(BONNET * len(ids))
+            label[:above][sky_of(ids[:above])] = sky
+        return label[kept_rows(label.shape, self.size)]
 
 
 @DOMAINS.register(family="synthetic", paper="Dosovitskiy et al., CoRL 2017 (arXiv 1711.03938)")
 @dataclass(frozen=True)
 class Carla(Domain):
-    """CARLA: `CameraRGB/` and `CameraSeg/`, with the sky rule and the bonnet cut away."""
+    """CARLA: `CameraRGB/` and `CameraSeg/`, with the sky rule and the bonnet cut away.
+
+    Where `size` is a wider picture than that, the frame's upper rows are cut away too.
+    """
 
     size: tuple[int, int] = (298, 480)
     labels: Labels = "camvid11"
@@ -65,4 +78,6 @@ class Carla(Domain):
         images = images_in(root / "CameraRGB", "Carla")
         found = paired(images, root / "CameraRGB", root / "CameraSeg", "Carla")
         ids, space = CARLA_IDS, self.label_space
-        return CarlaData("Carla", split, found.pairs, ids, space, read_red_ids, unlabelled=found.unlabelled)
+        data = CarlaData("Carla", split, found.pairs, ids, space, read_red_ids, unlabelled=found.unlabelled)
+        data.size = self.size
+        return data

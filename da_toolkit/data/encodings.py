@@ -26,6 +26,8 @@ def _named(table: dict[int, int], ids: range) -> RawClasses:
 
 CITYSCAPES_IDS: RawClasses = _named(CITYSCAPES_ID_TO_TRAIN, range(35)) | {255: None}
 """0..33 as published; 34 is GTA5's licence plate (-1 in Cityscapes, 255 once stored in 8 bits)."""
+TRAIN_IDS: RawClasses = {**dict(enumerate(CITYSCAPES19.classes)), 255: None}
+"""Cityscapes' train ids themselves: also BDD100K's masks and IDD's `labelcsTrainIds`."""
 SYNTHIA_IDS: RawClasses = _named(SYNTHIA_ID_TO_TRAIN, range(23))
 CAMVID_IDS: RawClasses = {**dict(enumerate(CAMVID11.classes)), 11: None, 255: None}
 
@@ -35,8 +37,6 @@ CARLA_IDS: RawClasses = {
 }  # fmt: skip
 """Lyft perception challenge ids in Cityscapes' names; 10 is any vehicle. 0 also holds the sky: see `carla.py`."""
 
-TRAIN_IDS: RawClasses = {**dict(enumerate(CITYSCAPES19.classes)), 255: None}
-"""Cityscapes' train ids themselves: BDD100K's masks and IDD's `labelcsTrainIds`."""
 URBANSYN_IDS: RawClasses = {**TRAIN_IDS, 19: None}
 """Train ids, and 19 for what has none."""
 
