@@ -8,6 +8,7 @@ from da_toolkit.errors import UserError, ends_process, unknown_name
 from da_toolkit.interrupts import ended_by_interrupts
 
 COMMANDS = {
+    "init": "write a commented recipe and a label table for your own photographs",
     "run": "train and score a recipe; --list shows all",
     "evaluate": "score a finished run again, with other settings if wished",
     "predict": "classes of your own images by a finished run",

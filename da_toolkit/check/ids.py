@@ -62,6 +62,7 @@ def _judge_unknown(seen: Counter[int], classes: RawClasses, report: Report) -> N
     """Say what ids look like that are not defined; each such file is a problem of its own already."""
     unknown = sorted(set(seen) - set(classes))
     last = max((number for number in classes if number != IGNORE), default=0)
+    meant = max((number for number, name in classes.items() if name is not None), default=0)
     plain = sorted(number for number in classes if number != IGNORE) == list(range(last + 1))
     if not unknown or not plain:
         return
@@ -69,10 +70,10 @@ def _judge_unknown(seen: Counter[int], classes: RawClasses, report: Report) -> N
         report.add(
             "problem", "ids_from_one", f"ids run up to {last + 1}, one too far: they seem to count from 1, not 0."
         )
-    elif last + 1 <= len(CITYSCAPES19) and set(seen) <= set(CITYSCAPES_IDS) and len(unknown) > 1:
+    elif meant < len(CITYSCAPES19) and set(seen) <= set(CITYSCAPES_IDS) and len(unknown) > 1:
         report.add(
             "problem",
             "label_ids",
             f"ids such as {few([str(number) for number in unknown])} look like Cityscapes' label ids where train ids "
-            f"0 to {last} are expected. Give Folder a table of ids, or use the files with train ids.",
+            f"0 to {meant} are expected. Give Folder a table of ids, or use the files with train ids.",
         )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from da_toolkit.catalogue import recipe_files
-from da_toolkit.commands import compare, demo, evaluate, predict, prepare, track
+from da_toolkit.commands import compare, demo, evaluate, init, predict, prepare, track
 from da_toolkit.errors import UserError
 from da_toolkit.runs.runtime import Runtime
 
@@ -37,6 +37,7 @@ def complete(words: list[str]) -> None:
     if len(words) < 2 or words[1] not in SHELLS:
         raise UserError(f"{words[0]} needs the name of a shell: {', '.join(SHELLS)}.")
     kinds = {
+        "init": init.Command,
         "run": _one_of((name, Run) for name in recipe_files()),  # names complete only as tyro's subcommands
         "evaluate": Evaluate,
         "predict": predict.Command,

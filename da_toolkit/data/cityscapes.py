@@ -7,7 +7,7 @@ from typing import ClassVar
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import CITYSCAPES_IDS, RawClasses
 from da_toolkit.data.files import FileDomainData
-from da_toolkit.data.listing import Pair, Pairs, images_in, paired
+from da_toolkit.data.listing import images_in, paired, unlabelled
 from da_toolkit.errors import unknown_name
 from da_toolkit.registry import DOMAINS
 
@@ -30,7 +30,7 @@ class Cityscapes(Domain):
         name, folder = f"Cityscapes {split}", root / "leftImg8bit" / split
         images = images_in(folder, name, IMAGE_PART)
         if split == "test":
-            found = Pairs([Pair(_key(image), image, None) for image in images], "Its labels are not public.")
+            found = unlabelled(images, folder, _key)
         else:
             labels = root / "gtFine" / split
             found = paired(images, folder, labels, name, _label_names, split == "val", _key, part=LABEL_END)

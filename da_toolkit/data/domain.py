@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from da_toolkit.data.encodings import RawClasses, class_names
+from da_toolkit.data.encodings import RawClasses, class_names, told
 from da_toolkit.data.label_setting import Labels, is_table, space_of
 from da_toolkit.data.labels import LabelSpace
 from da_toolkit.errors import UserError
@@ -72,7 +72,7 @@ class Domain(ABC):
         if names and not space.reached(names):
             raise UserError(
                 f"{type(self).__name__}: it has none of the classes of {space.name} ({', '.join(space.classes)}); its "
-                f"own are {', '.join(names)}. Set `labels` to a label space with some of these, or say in the JSON "
+                f"own are {told(names)}. Set `labels` to a label space with some of these, or say in the JSON "
                 f'table what belongs where: "includes": {{"{names[0]}": "{space.classes[0]}"}}.'
             )
 

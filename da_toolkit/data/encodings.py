@@ -27,7 +27,7 @@ def _named(table: dict[int, int], ids: range) -> RawClasses:
 CITYSCAPES_IDS: RawClasses = _named(CITYSCAPES_ID_TO_TRAIN, range(35)) | {255: None}
 """0..33 as published; 34 is GTA5's licence plate (-1 in Cityscapes, 255 once stored in 8 bits)."""
 TRAIN_IDS: RawClasses = {**dict(enumerate(CITYSCAPES19.classes)), 255: None}
-"""Cityscapes' train ids themselves."""
+"""Cityscapes' train ids themselves: also BDD100K's masks and IDD's `labelcsTrainIds`."""
 SYNTHIA_IDS: RawClasses = _named(SYNTHIA_ID_TO_TRAIN, range(23))
 CAMVID_IDS: RawClasses = {**dict(enumerate(CAMVID11.classes)), 11: None, 255: None}
 
@@ -37,10 +37,45 @@ CARLA_IDS: RawClasses = {
 }  # fmt: skip
 """Lyft perception challenge ids in Cityscapes' names; 10 is any vehicle. 0 also holds the sky: see `carla.py`."""
 
+URBANSYN_IDS: RawClasses = {**TRAIN_IDS, 19: None}
+"""Train ids, and 19 for what has none."""
+
+_IDD_LEVEL4 = (
+    *("road", "parking", "drivable fallback", "sidewalk", "terrain", "person", "animal", "rider", "motorcycle"),
+    *("bicycle", "autorickshaw", "car", "truck", "bus", "caravan", "vehicle fallback", "curb", "wall", "fence"),
+    *("guard rail", "billboard", "traffic sign", "traffic light", "pole", "obstacle fallback", "building", "bridge"),
+    *("vegetation", "sky", "fallback background"),
+)
+_IDD_LEVEL3 = (
+    *("road", "drivable fallback", "sidewalk", "terrain", "person", "rider", "motorcycle", "bicycle", "autorickshaw"),
+    *("car", "truck", "bus", "vehicle fallback", "curb", "wall", "fence", "guard rail", "billboard", "traffic sign"),
+    *("traffic light", "pole", "obstacle fallback", "building", "bridge", "vegetation", "sky"),
+)
+_IDD_LEVEL2 = (
+    *("road", "drivable fallback", "sidewalk", "non-drivable fallback", "person", "rider", "two-wheeler"),
+    *("light vehicle", "large vehicle", "curb and wall", "fence and rail", "sign", "pole", "construction"),
+    *("vegetation", "sky"),
+)
+_IDD_LEVEL1 = ("drivable", "non-drivable", "living thing", "vehicle", "roadside object", "far object", "sky")
+IDD_IDS: dict[str, RawClasses] = {
+    "csTrainIds": TRAIN_IDS,
+    **{
+        f"level{level}Ids": {**dict(enumerate(names)), 255: None}
+        for level, names in ((4, _IDD_LEVEL4), (3, _IDD_LEVEL3), (2, _IDD_LEVEL2), (1, _IDD_LEVEL1))
+    },
+}
+"""What ends an IDD label's name -> its ids (AutoNUE's label table). A group has its commonest member's name; IDD itself
+takes "non-drivable fallback" for Cityscapes' terrain."""
+
 
 def class_names(classes: RawClasses) -> tuple[str, ...]:
     """The classes that the ids mean, each once."""
     return tuple(dict.fromkeys(name for name in classes.values() if name is not None))
+
+
+def told(names: tuple[str, ...]) -> str:
+    """Class names for a message: all, or of very many the first."""
+    return ", ".join(names[:40]) + (f", ... ({len(names)} in all)" if len(names) > 40 else "")
 
 
 def lookup_table(classes: RawClasses, space: LabelSpace, size: int = 256) -> tuple[np.ndarray, np.ndarray]:

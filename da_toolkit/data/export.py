@@ -24,7 +24,8 @@ def _to_ids(id_to_train: dict[int, int]) -> np.ndarray:
     return table
 
 
-def _frames(data: DomainData, size: Size) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def frames(data: DomainData, size: Size) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(index, uint8 RGB image [H,W,3], uint8 train ids [H,W]) of each frame, at `size` if there is one."""
     if data.label_space.classes != CITYSCAPES19.classes:
         raise UserError(
             f"Only domains labelled in cityscapes19 can be exported; {data.name} is in {data.label_space.name}."
@@ -55,7 +56,7 @@ def export_gta5(data: DomainData, root: Path, size: Size = None) -> None:
     palette = np.zeros((256, 3), dtype=np.uint8)
     for raw, train_id in CITYSCAPES_ID_TO_TRAIN.items():
         palette[raw] = CITYSCAPES19.palette[train_id]
-    for index, image, label in _frames(data, size):
+    for index, image, label in frames(data, size):
         Image.fromarray(image).save(root / "images" / f"{index + 1:05d}.png")
         picture = Image.fromarray(ids[label])
         picture.putpalette(palette.tobytes())
@@ -66,7 +67,7 @@ def export_synthia(data: DomainData, root: Path, size: Size = None) -> None:
     """`RGB/%07d.png` and 16-bit `GT/LABELS/%07d.png`: the class id in red, a region number as instance in green."""
     _make(root / "RGB", root / "GT" / "LABELS")
     ids = _to_ids(SYNTHIA_ID_TO_TRAIN)
-    for index, image, label in _frames(data, size):
+    for index, image, label in frames(data, size):
         Image.fromarray(image).save(root / "RGB" / f"{index:07d}.png")
         instances = cv2.connectedComponents((label != IGNORE).astype(np.uint8))[1]
         stored = np.stack([np.zeros_like(instances), instances, ids[label]], axis=-1)  # OpenCV writes BGR
@@ -78,7 +79,7 @@ def export_cityscapes(data: DomainData, root: Path, split: str, size: Size = Non
     images, labels = root / "leftImg8bit" / split / city, root / "gtFine" / split / city
     _make(images, labels)
     ids = _to_ids(CITYSCAPES_ID_TO_TRAIN)
-    for index, image, label in _frames(data, size):
+    for index, image, label in frames(data, size):
         stem = f"{city}_{index:06d}_000019"
         Image.fromarray(image).save(images / f"{stem}_leftImg8bit.png")
         Image.fromarray(ids[label]).save(labels / f"{stem}_gtFine_labelIds.png")

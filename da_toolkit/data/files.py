@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from da_toolkit.data.domain import DomainData
-from da_toolkit.data.encodings import RawClasses, lookup_table
-from da_toolkit.data.labels import LabelSpace
+from da_toolkit.data.encodings import CITYSCAPES_IDS, TRAIN_IDS, RawClasses, lookup_table
+from da_toolkit.data.labels import IGNORE, LabelSpace
 from da_toolkit.data.listing import Pair
 from da_toolkit.data.pixels import read_ids, read_image, read_size
 from da_toolkit.errors import UserError
@@ -25,6 +25,15 @@ def _turned(crosswise: bool) -> str:
         "images are turned upright as their EXIF orientation says; was the label drawn on the picture as it is stored?"
     )
     return f" ({why})" if crosswise else ""
+
+
+def _guessed(values: np.ndarray, classes: RawClasses) -> str:
+    """What a file of unknown ids may be instead."""
+    if values.max() > IGNORE:
+        return "Ids beyond 255 are instances' numbers in most data sets."
+    if TRAIN_IDS.items() <= classes.items() and set(values.tolist()) <= set(CITYSCAPES_IDS):
+        return "They are Cityscapes' label ids, where train ids are expected."
+    return "Is it the id file, not a coloured or train-id one?"
 
 
 class FileDomainData(DomainData):
@@ -92,8 +101,8 @@ class FileDomainData(DomainData):
             valid = ", ".join(map(str, np.flatnonzero(self.known)))
             raise UserError(
                 f"The label {pair.label} holds id {', '.join(map(str, strange[:8]))}, which {self.name} does not "
-                f"define (ids: {valid}). Is it the id file, not a coloured or train-id one? Set the domain's `root` "
-                "to the right files, or use `Folder` with a label table of your own."
+                f"define (ids: {valid}). {_guessed(values, self.classes)} Set the domain's `root` to the right files, "
+                "or use `Folder` with a label table of your own."
             )
         size = read_size(pair.image)
         ids = self.fit_label(pair.key, ids, size)

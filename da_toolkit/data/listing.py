@@ -79,6 +79,35 @@ def images_in(folder: Path, setting: str, part: str = "") -> list[Path]:
     return found
 
 
+def first_folder(root: Path, *places: str) -> Path:
+    """The first of several places below `root` that is a folder, since archives are unpacked in more than one way; the
+    first of all where none is, for the message that follows."""
+    return next((root / place for place in places if os.path.isdir(root / place)), root / places[0])
+
+
+def unlabelled(
+    images: Sequence[Path],
+    folder: Path,
+    key: Callable[[Path], str] | None = None,
+    why: str = "Its labels are not public.",
+) -> Pairs:
+    """The images of a split without labels, such as a test split whose labels are with its benchmark's server.
+
+    Args:
+        key: as of `paired`.
+        why: a sentence that says why there are none.
+    """
+    key = key or (lambda image: image.relative_to(folder).with_suffix("").as_posix())
+    return Pairs([Pair(key(image), image, None) for image in images], why)
+
+
+def together(found: Iterable[Pairs]) -> Pairs:
+    """The images of several folders as one split."""
+    parts = list(found)
+    why = " ".join(part.unlabelled for part in parts if part.unlabelled)
+    return Pairs([pair for part in parts for pair in part.pairs], why)
+
+
 def paired(
     images: Sequence[Path],
     folder: Path,

@@ -5,6 +5,7 @@ import json
 import warnings
 
 from da_toolkit.data.domain import Domain
+from da_toolkit.data.encodings import told
 from da_toolkit.data.labels import LABEL_SPACES, LabelSpace
 from da_toolkit.errors import UserError
 
@@ -84,7 +85,7 @@ def _tell_untaught(source: Domain) -> None:
     if untaught and not _built_in(space):
         warnings.warn(
             f"{type(source).__name__} has nothing called {', '.join(untaught)}, so nothing teaches that. Its own "
-            f"classes are {', '.join(names)}; say in the label space what belongs where, such as "
+            f"classes are {told(names)}; say in the label space what belongs where, such as "
             f'"includes": {{"{names[0]}": "{untaught[0]}"}}.',
             stacklevel=2,  # a place in this file, so that a recipe that is built again does not tell it again
         )

@@ -66,6 +66,15 @@ def read_red_ids(path: Path) -> np.ndarray:
     return _read(path, "label", lambda picture: _ids(_upright(picture), AS_RED_IDS))
 
 
+def read_label_colors(path: Path) -> np.ndarray:
+    """uint8 RGB [H,W,3], upright, of a label whose classes are colours; a palette gives its colours.
+
+    Raises:
+        UserError: as `read_ids`, and for a file that holds ids instead.
+    """
+    return _read(path, "label", lambda picture: _label_colors(_upright(picture)))
+
+
 def read_size(path: Path) -> tuple[int, int]:
     """(height, width) of an image, upright, without decoding it. Raises `UserError` as `read_image`.
 
@@ -369,6 +378,15 @@ def _red(picture: _Picture) -> np.ndarray:
     if picture.bits > 8:
         return _no_ids(picture)
     return np.asarray(picture.image.convert("RGB"))[..., 0]
+
+
+def _label_colors(picture: _Picture) -> np.ndarray:
+    if picture.image.mode not in ("P", "RGB", "RGBA", "RGBX") or picture.bits > 8:
+        raise _Refused(
+            f"has pixels of the kind {picture.image.mode} of {picture.bits} bits, where 8-bit colours that mean "
+            "classes are expected. Use the data set's colour-coded files, not its id files."
+        )
+    return np.asarray(picture.image.convert("RGB"))
 
 
 def _no_ids(picture: _Picture) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Which files are images and which label is whose: odd names, places and links, in every domain's layout."""
 
+import dataclasses
 import os
 import warnings
 from pathlib import Path
@@ -11,7 +12,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from da_toolkit.check import check_split
-from da_toolkit.data import GTA5, CamVid, Carla, Cityscapes, Folder, Synthia
+from da_toolkit.data import (
+    ACDC,
+    BDD100K,
+    GTA5,
+    IDD,
+    CamVid,
+    Carla,
+    Cityscapes,
+    DarkZurich,
+    Domain,
+    Folder,
+    MapillaryVistas,
+    Synscapes,
+    Synthia,
+    UrbanSyn,
+)
 from da_toolkit.data.listing import LABEL_ENDINGS, SUFFIXES, images_in, own_names, paired
 from da_toolkit.errors import UserError
 
@@ -280,6 +296,8 @@ def test_cityscapes_other_files_are_left_alone(cityscapes, tmp_path):
         (GTA5, "images", "labels", 26, 13),
         (Carla, "CameraRGB", "CameraSeg", 7, 3),
         (CamVid, "train", "trainannot", 3, 3),
+        (BDD100K, "images/10k/train", "labels/sem_seg/masks/train", 13, 13),
+        (Synscapes, "img/rgb", "img/class", 26, 13),
     ],
 )
 def test_every_layout_takes_other_endings_folders_and_names(tmp_path, domain, images, labels, raw, train_id):
@@ -291,6 +309,39 @@ def test_every_layout_takes_other_endings_folders_and_names(tmp_path, domain, im
     (tmp_path / labels / "00007_label.TIF").unlink()
     missing = domain(root=tmp_path).build("train")
     assert not missing.has_labels and "1 of 1 images have no label" in missing.unlabelled
+
+
+@pytest.mark.parametrize(
+    ("domain", "picture", "label", "raw"),
+    [
+        (IDD(), "leftImg8bit/train/7/frame9_leftImg8bit.JPG", "gtFine/train/7/frame9_gtFine_labellevel3Ids.TIF", 9),
+        (
+            *(ACDC(conditions=("fog",)), "rgb_anon/fog/train/G/f_rgb_anon.JPG"),
+            *("gt/fog/train/G/f_gt_labelIds.TIF", 26),
+        ),
+        (DarkZurich(), "rgb_anon/train/night/G/f_rgb_anon.JPG", "gt/train/night/G/f_gt_labelIds.TIF", 26),
+        (MapillaryVistas(), "training/images/a/x.JPEG", "training/v1.2/labels/x.PNG", 1),
+        (UrbanSyn(), "rgb/part/rgb_0001.PNG", "ss/ss_0001.TIF", 13),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Domain) else "",
+)
+def test_every_layout_of_its_own_names_takes_other_endings_and_tells_what_is_missing(
+    tmp_path, domain, picture, label, raw
+):
+    image(tmp_path / picture)
+    write(tmp_path / label, raw)
+    (tmp_path / "config_v1.2.json").write_text(
+        '{"labels": [{"name": "nature--sky"}, {"name": "object--vehicle--car"}]}'
+    )
+    domain = dataclasses.replace(domain, root=tmp_path)
+    data = domain.build("train")
+    assert len(data) == 1 and (data.label(0) == 13).all()
+    (tmp_path / label).rename((tmp_path / label).with_name("another.png"))
+    missing = domain.build("train")
+    assert not missing.has_labels and "1 of 1 images have no label; missing: " in missing.unlabelled
+    assert f"{(tmp_path / label).with_suffix('.png').name}; there are 1 files: " in missing.unlabelled.replace(
+        "a/x", "x"
+    )
 
 
 def test_synthias_labels_are_found_in_folders_too(tmp_path):
