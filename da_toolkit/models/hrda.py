@@ -239,9 +239,9 @@ class HRDA(ModelSettings):
         attention = MLPHead(channels, num_classes, self.attention_width, dropout=0.1)
         return HRDASegmenter(network, attention, logits_stride(network), self.detail, self.detail_weight)
 
-    def warm_start(self, network: PyramidSegmenter, classes: Sequence[str], classes_of: ClassesOf) -> None:
+    def warm_start(self, network: PyramidSegmenter, classes: Sequence[str], classes_of: ClassesOf) -> list[str]:
         with _settings_of_the_network():
-            super().warm_start(network, classes, classes_of)
+            return super().warm_start(network, classes, classes_of)
 
 
 def logits_stride(network: PyramidSegmenter) -> int:
