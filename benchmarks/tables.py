@@ -16,8 +16,10 @@ import accuracy
 import backbones
 import chaos
 import compare_speed
+import export_equality
 import methods_page
 import official_layouts
+import predict_speed
 import rpt_clusters
 import rpt_cost
 import sizes
@@ -44,6 +46,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "startup": startup.table,
     "teacher_statistics": teacher_statistics.table,
     "backbones": backbones.table,
+    "predict_speed": predict_speed.table,
+    "export_equality": export_equality.table,
 }
 
 
