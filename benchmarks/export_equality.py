@@ -63,7 +63,8 @@ def table(results: list[dict[str, Any]]) -> str:
     commits = sorted({short_commit(result["commit"]) for result in results})
     ran = sorted({result["measured_in"] for result in results if not result["refused"]})
     lines = [
-        f"Traced for {SIZE[0]}x{SIZE[1]}, random weights, made-up images; {', '.join(ran)}; commits {', '.join(commits)}.",
+        f"Traced for {SIZE[0]}x{SIZE[1]}, random weights, made-up images; {', '.join(ran)}; commits "
+        f"{', '.join(commits)}.",
         "",
         "| network | format | takes | logits differ by at most | of the largest logit | pixels of the same class |",
         "| --- | --- | --- | ---: | ---: | ---: |",

@@ -93,7 +93,7 @@ def seconds(work: Callable[[Path], None], folder: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=8, help="in each round (default 8)")
+    parser.add_argument("--images", type=int, default=4, help="in each round (default 4)")
     parser.add_argument("--rounds", type=int, default=3, help="of both ways, in turn (default 3)")
     given = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -121,11 +121,11 @@ def table(result: dict[str, Any]) -> str:
         fast, slow = (statistics.median(ways[way]) for way in (PREDICT, PLAIN))
         lines.append(f"| {name} | {fast:.2f} | {slow:.2f} | {fast / slow:.2f} |")
     first = next(iter(result["images_per_second"].values()))
+    image, size = ("x".join(map(str, result[name])) for name in ("image", "size"))
     told = (
-        f"Medians of {len(first[PREDICT])} rounds of {result['images']} JPEGs of {'x'.join(map(str, result['image']))}, seen "
-        f"by LightDeepLabV3Plus (EfficientNet-Lite0) at {'x'.join(map(str, result['size']))}; {result['threads']} threads "
-        f"in PyTorch. {result['device']}, 1-minute load of the machine {result['load']:.1f} on {result['cpus']} CPUs, "
-        f"commit {short_commit(result['commit'])}."
+        f"Medians of {len(first[PREDICT])} rounds of {result['images']} JPEGs of {image}, seen by LightDeepLabV3Plus "
+        f"(EfficientNet-Lite0) at {size}; {result['threads']} threads in PyTorch. {result['device']}, 1-minute load of "
+        f"the machine {result['load']:.1f} on {result['cpus']} CPUs, commit {short_commit(result['commit'])}."
     )
     return "\n".join([told, "", *lines])
 
