@@ -16,9 +16,11 @@ import accuracy
 import backbones
 import chaos
 import compare_speed
+import export_equality
 import hrda
 import methods_page
 import official_layouts
+import predict_speed
 import rpt_clusters
 import rpt_cost
 import sizes
@@ -45,6 +47,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "startup": startup.table,
     "teacher_statistics": teacher_statistics.table,
     "backbones": backbones.table,
+    "predict_speed": predict_speed.table,
+    "export_equality": export_equality.table,
     "hrda": hrda.table,
 }
 

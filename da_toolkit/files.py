@@ -9,13 +9,13 @@ from typing import IO, Any
 from da_toolkit.errors import UserError
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write beside the file and rename. Raises `UserError` naming the folder if the disk refuses."""
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+def write_json(path: Path, value: Any, setting: str = "--runs") -> None:
+    """Write beside the file and rename. Raises `UserError` naming the folder, and `setting`, if the disk refuses."""
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode(), setting)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file and rename. Raises `UserError` naming the folder if the disk refuses."""
+def write_whole(path: Path, content: bytes, setting: str = "--runs") -> None:
+    """Write beside the file and rename. Raises `UserError` naming the folder, and `setting`, if the disk refuses."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def write_whole(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise disk_error(path.parent, error) from error
+        raise disk_error(path.parent, error, setting) from error
 
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}

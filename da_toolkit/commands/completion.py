@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from da_toolkit.catalogue import recipe_files
-from da_toolkit.commands import compare, demo, evaluate, init, predict, prepare, track
+from da_toolkit.commands import compare, demo, evaluate, export, init, predict, prepare, track
 from da_toolkit.errors import UserError
 from da_toolkit.runs.runtime import Runtime
 
@@ -41,6 +41,7 @@ def complete(words: list[str]) -> None:
         "run": _one_of((name, Run) for name in recipe_files()),  # names complete only as tyro's subcommands
         "evaluate": Evaluate,
         "predict": predict.Command,
+        "export": export.Command,
         "compare": compare.Command,
         "prepare": prepare.Command,
         "track": track.Command,

@@ -94,6 +94,15 @@ class _Legend:
             draw.text((x + 1.5 * self.patch, top + y + self.patch / 2), name, _INK, self.font, anchor="lm")
 
 
+def as_png(picture: np.ndarray) -> bytes:
+    """The bytes of a PNG file of a uint8 picture: RGB [H,W,3], or one channel [H,W].
+
+    By OpenCV, whose encoder takes a photograph in an eighth of Pillow's time.
+    """
+    channels = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".png", channels)[1])
+
+
 def save_png(path: Path, picture: np.ndarray) -> None:
     """Write a uint8 RGB picture [H,W,3], making its folder. Raises OSError if the file cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def images_in(folder: Path, setting: str, part: str = "") -> list[Path]:
             f"{setting}: the folder {folder} does not exist{_instead(folder)}. Set the domain's `root` or --data-root "
             "to it."
         )
-    there = _files_below(folder, setting)
+    there = files_below(folder, setting)
     found = [file for file in there if _is_picture(file) and part in file.stem]
     if not found:
         what = f"images called *{part}*" if part else "images"
@@ -138,7 +138,7 @@ def paired(
         why = f"{setting}: the folder of the labels, {labels}, does not exist{_instead(labels)}."
         return Pairs([Pair(k, image, None) for k, image in zip(keys, images, strict=True)], why)
     try:
-        there = _files_below(labels, setting)
+        there = files_below(labels, setting)
     except UserError as error:
         if needed:
             raise
@@ -212,7 +212,7 @@ def _tell_left_over(setting: str, labels: Path, by_stem: dict[str, list[Path]], 
         )
 
 
-def _files_below(folder: Path, setting: str, above: frozenset[Path] = frozenset()) -> list[Path]:
+def files_below(folder: Path, setting: str, above: frozenset[Path] = frozenset()) -> list[Path]:
     """Sorted files of a folder and the folders in it, also behind links; no hidden ones, devices or pipes."""
     here = folder.resolve()
     above |= {here, *here.parents}
@@ -229,7 +229,7 @@ def _files_below(folder: Path, setting: str, above: frozenset[Path] = frozenset(
             continue
         if _is(entry.is_dir):
             if path.resolve() not in above:  # a link to a folder that it lies in
-                found += _files_below(path, setting, above)
+                found += files_below(path, setting, above)
         elif _is(entry.is_file) or (entry.is_symlink() and not os.path.exists(path)):
             found.append(path)
     return sorted(found)

@@ -3,6 +3,7 @@
 The two tables at the end of this module decide; docs/data.md tells them in words.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -137,12 +138,23 @@ def _read(path: Path, what: str, convert: Callable[[_Picture], T]) -> T:
             return convert(picture)
     except _Refused as error:
         raise UserError(f"The {what} {path} {error}") from error
+    except Image.DecompressionBombError as error:  # told by its header; nothing was decoded
+        raise UserError(
+            f"The {what} {path} is of absurd size: it has {_pixels(error)} pixels, and no more than "
+            f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,} are read. Cut it into parts, make it smaller, or leave it out."
+        ) from error
     except RuntimeError as error:
         if "DataLoader worker" in str(error):  # torch raises it wherever this process is when a worker dies
             raise
         raise _unreadable(path, error) from error
     except Exception as error:  # decoders raise whatever their parsers meet: struct.error, SyntaxError, KeyError, ...
         raise _unreadable(path, error, content) from error
+
+
+def _pixels(error: Exception) -> str:
+    """How many there are, from Pillow's sentence."""
+    found = re.search(r"\d+", str(error))
+    return f"{int(found[0]):,}" if found else "too many"
 
 
 def _unreadable(path: Path, error: Exception, content: bytes = b"") -> UserError:

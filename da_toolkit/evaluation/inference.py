@@ -1,7 +1,7 @@
 """From images to class decisions at full resolution: one view, flips and scales, or a sliding window."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
-from da_toolkit.models.grid import enlarged, window_starts
+from da_toolkit.models.grid import enlarged_rows, window_starts
 from da_toolkit.models.segmenter import Segmenter
+
+BAND = 2**28
+"""Bytes of an image's scores that are held at once; 19 classes of 2048x1024 pixels take 160 MB."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,10 @@ def predict(model: Segmenter, images: Tensor, settings: Inference, out_size: tup
         images: float RGB [B,3,H,W], 0..1, at the network's input size; the model in `eval` mode.
         out_size: the labels' (height, width).
     """
-    if len(settings.scales) == 1 and not settings.flip:
-        view, _ = next(_views(images, settings))
-        logits, aligned = _logits(model, view, settings)
-        return torch.cat([enlarged(part, out_size, aligned).argmax(1) for part in logits.split(1)])
-    return predict_probabilities(model, images, settings, out_size).argmax(1)
+    classes = torch.empty(len(images), *out_size, dtype=torch.int64, device=images.device)
+    for place, rows, scores in score_bands(model, images, settings, [out_size] * len(images)):
+        classes[place, rows] = scores.argmax(0)
+    return classes
 
 
 def predict_probabilities(model: Segmenter, images: Tensor, settings: Inference, out_size: tuple[int, int]) -> Tensor:
@@ -107,14 +109,75 @@ def predict_probabilities(model: Segmenter, images: Tensor, settings: Inference,
         images: float RGB [B,3,H,W], 0..1, at the network's input size; the model in `eval` mode.
         out_size: the labels' (height, width).
     """
-    total: Tensor | None = None
-    for view, mirrored in _views(images, settings):
-        logits, aligned = _logits(model, view, settings)
-        probabilities = enlarged(logits, out_size, aligned).softmax(1)
-        probabilities = probabilities.flip(3) if mirrored else probabilities
-        total = probabilities if total is None else total.add_(probabilities)
-    assert total is not None  # `Inference` has at least one scale
-    return total.div_(len(settings.scales) * (2 if settings.flip else 1))
+    found = images.new_empty(len(images), model.num_classes, *out_size)
+    for place, rows, scores in score_bands(model, images, settings, [out_size] * len(images), True):
+        found[place, :, rows] = scores
+    return found
+
+
+def score_bands(
+    model: Segmenter,
+    images: Tensor,
+    settings: Inference,
+    out_sizes: Sequence[tuple[int, int]],
+    probabilities: bool = False,
+) -> Iterator[tuple[int, slice, Tensor]]:
+    """What the network thinks of each image at its own resolution: (place in the batch, rows, float32 [C,rows,W]).
+
+    It comes in bands of rows from the top down, so that an image of any size needs no more than `BAND` bytes for its
+    scores. They are logits where there is a single view, else probabilities, the mean over the views. With a window
+    on images at their own resolution a band ends where the next row of windows begins, so that logits need little, too.
+
+    Args:
+        images: float RGB [B,3,H,W], 0..1, at the network's input size; the model in `eval` mode.
+        out_sizes: (height, width) at which each image is decided.
+        probabilities: also of a single view.
+    """
+    single = len(settings.scales) == 1 and not settings.flip
+    for place, rows, views in _bands(model, images, settings, out_sizes):
+        if single and not probabilities:
+            scores = views[0][0]
+        else:
+            scores = _mean_of([_upright(view.softmax(0), mirrored) for view, mirrored in views])
+        yield place, rows, scores
+
+
+_View = tuple[Tensor, bool]  # logits [C,rows,W], and whether of the mirrored image
+
+
+def _bands(
+    model: Segmenter, images: Tensor, settings: Inference, out_sizes: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, slice, list[_View]]]:
+    """Logits of all views, for the same band of the same image."""
+    seen = list(_views(images, settings))
+    if settings.window is not None and {tuple(view.shape[2:]) for view, _ in seen} == {*out_sizes}:
+        streams = [_window_rows(model, view, settings) for view, _ in seen]
+        for parts in zip(*streams, strict=True):
+            top = parts[0][0]
+            for place in range(len(images)):
+                views = [(logits[place], mirrored) for (_, logits), (_, mirrored) in zip(parts, seen, strict=True)]
+                yield place, slice(top, top + views[0][0].shape[1]), views
+        return
+    maps = [(*_logits(model, view, settings), mirrored) for view, mirrored in seen]
+    for place, size in enumerate(out_sizes):
+        classes = maps[0][0].shape[1]
+        step = max(1, BAND // (4 * classes * size[1]))
+        for top in range(0, size[0], step):
+            bottom = min(top + step, size[0])
+            one = slice(place, place + 1)
+            views = [(enlarged_rows(m[one], size, aligned, top, bottom)[0], mirrored) for m, aligned, mirrored in maps]
+            yield place, slice(top, bottom), views
+
+
+def _upright(scores: Tensor, mirrored: bool) -> Tensor:
+    return scores.flip(2) if mirrored else scores
+
+
+def _mean_of(views: list[Tensor]) -> Tensor:
+    total = views[0]
+    for view in views[1:]:
+        total = total.add_(view)
+    return total.div_(len(views))
 
 
 def _views(images: Tensor, settings: Inference) -> Iterator[tuple[Tensor, bool]]:
@@ -136,18 +199,30 @@ def _logits(model: Segmenter, images: Tensor, settings: Inference) -> tuple[Tens
     if settings.window is None:
         output = model(images)
         return output.logits, output.align_corners
-    height, width = images.shape[2:]
+    return torch.cat([rows for _, rows in _window_rows(model, images, settings)], 2), False  # pixels are cells
+
+
+def _window_rows(model: Segmenter, images: Tensor, settings: Inference) -> Iterator[tuple[int, Tensor]]:
+    """(first row, logits [B,C,rows,W]) from the top down; where windows overlap, their mean.
+
+    A band is finished, and no longer held, as soon as the next row of windows begins below it.
+    """
+    assert settings.window is not None
+    batch, _, height, width = images.shape
     window = (min(settings.window[0], height), min(settings.window[1], width))
     stride = settings.stride or (max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3))
-    counts = images.new_zeros(1, 1, height, width)
+    tops, lefts = window_starts(height, window[0], stride[0]), window_starts(width, window[1], stride[1])
     total: Tensor | None = None
-    for top in window_starts(height, window[0], stride[0]):
-        for left in window_starts(width, window[1], stride[1]):
-            place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
-            output = model(images[place])
-            part = output.enlarged(output.logits, window)
-            total = part.new_zeros(*part.shape[:2], height, width) if total is None else total
+    counts = images.new_zeros(1, 1, window[0], width)
+    for top, following in zip(tops, [*tops[1:], height], strict=True):
+        crops = torch.cat([images[..., top : top + window[0], left : left + window[1]] for left in lefts])
+        outputs = [model(part) for part in crops.split(max(batch, settings.batch_size))]
+        parts = torch.cat([output.enlarged(output.logits, window) for output in outputs]).split(batch)
+        total = parts[0].new_zeros(*parts[0].shape[:3], width) if total is None else total
+        for left, part in zip(lefts, parts, strict=True):
+            place = (..., slice(left, left + window[1]))
             total[place] += part
             counts[place] += 1
-    assert total is not None  # `window_starts` is never empty
-    return total / counts, False  # pixels are cells
+        done = following - top
+        yield top, total[:, :, :done] / counts[:, :, :done]
+        total, counts = (F.pad(sums[:, :, done:], (0, 0, 0, done)) for sums in (total, counts))

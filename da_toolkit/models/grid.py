@@ -23,6 +23,25 @@ def enlarged(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     return F.interpolate(at_least_single(maps), size=(size[0], size[1]), mode="bilinear", align_corners=align_corners)
 
 
+def enlarged_rows(maps: Tensor, size: Sequence[int], align_corners: bool, top: int, bottom: int) -> Tensor:
+    """float32 [B,C,bottom-top,W]: rows `top` to `bottom` of `enlarged`, without the memory of all of it.
+
+    All rows are bit for bit those of `enlarged`; a part of them is rounded in another order.
+    """
+    if (top, bottom) == (0, size[0]):
+        return enlarged(maps, size, align_corners)
+    maps, height = maps.float(), maps.shape[2]
+    row = torch.arange(top, bottom, device=maps.device, dtype=torch.float32)
+    if align_corners:
+        place = row * ((height - 1) / max(1, size[0] - 1))
+    else:
+        place = ((row + 0.5) * (height / size[0]) - 0.5).clamp(0, height - 1)
+    above = place.floor().clamp(max=height - 1).long()
+    below = (above + 1).clamp(max=height - 1)
+    rows = torch.lerp(maps[:, :, above], maps[:, :, below], (place - above).view(1, 1, -1, 1))
+    return enlarged(rows, (bottom - top, size[1]), align_corners)
+
+
 def pooled(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     """float32 [B,C,*size]: the mean of maps [B,C,H,W] over the pixels of each position."""
     maps = at_least_single(maps)

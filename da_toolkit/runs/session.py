@@ -188,8 +188,8 @@ class Session(RunPlan):
 
     def _keep(self, result: dict[str, Any], trainer: Trainer, tracker: Tracker) -> None:
         save_weights(self.folder / "model.safetensors", trainer.model)
-        for name in ("model.safetensors", "recipe.json"):
-            tracker.artifact(self.folder / name)
+        tracker.model(self.folder)
+        tracker.artifact(self.folder / "recipe.json")
         for picture in sorted((self.folder / "pictures").glob("*.png")):
             tracker.picture(picture)
         write_json(self.folder / "result.json", result)  # last: with it a run is finished

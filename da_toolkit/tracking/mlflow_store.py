@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,17 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # a new SQLite file is
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # seconds without an answer
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the sender tries again itself
+import pandas
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
+from mlflow.models.signature import ModelSignature
+from mlflow.pyfunc import save_model
+from mlflow.types.schema import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from PIL import Image
 
+from da_toolkit import __version__
 from da_toolkit.tracking.spool import Unreachable
 
 # MLflow's limits, in entries a call and in characters
@@ -117,10 +125,38 @@ class MLflowStore:
         with _reasons():
             self.client.log_artifact(run_id, str(path), folder or None)
 
+    def model(self, run_id: str, folder: Path) -> None:
+        """The network in `folder` as the artifact `model`, which `mlflow models serve` answers with.
+
+        A request is a data frame with the column `image`, encoded pictures; the answer has `train_ids`, PNG files.
+        """
+        signature = ModelSignature(Schema([ColSpec("binary", "image")]), Schema([ColSpec("binary", "train_ids")]))
+        with _reasons(), tempfile.TemporaryDirectory() as temporary:
+            data, place = Path(temporary) / "network", Path(temporary) / "model"
+            data.mkdir()
+            for name in ("recipe.json", "model.safetensors"):
+                (data / name).symlink_to((folder / name).resolve())  # copied by MLflow
+            save_model(
+                path=str(place),
+                loader_module="da_toolkit.exporting.served",
+                data_path=str(data),
+                signature=signature,
+                input_example=pandas.DataFrame({"image": [_example()]}),
+                pip_requirements=[f"da_toolkit=={__version__}"],
+            )
+            self.client.log_artifacts(run_id, str(place), "model")
+
     def close(self, run_id: str, status: str, event: dict[str, Any]) -> None:
         """End the run as "FINISHED", "FAILED" or "KILLED" at the time of `event`."""
         with _reasons():
             self.client.set_terminated(run_id, status, _milliseconds(event))
+
+
+def _example() -> bytes:
+    """A grey picture as a PNG file, for a request to be tried with."""
+    with BytesIO() as file:
+        Image.new("RGB", (64, 32), (128, 128, 128)).save(file, "PNG")
+        return file.getvalue()
 
 
 def _milliseconds(event: dict[str, Any]) -> int:

@@ -106,6 +106,10 @@ class Sender:
                 path = self.folder / event["path"]
                 if path.is_file():
                     self.store.file(run_id, path, event["folder"])
+            case "model":
+                folder = self.folder / event["path"]
+                if (folder / "model.safetensors").is_file():
+                    self.store.model(run_id, folder)
 
     def retry_aside(self) -> None:
         """Try again what MLflow refused before. Raises `Unreachable`."""

@@ -29,6 +29,7 @@ class Spool:
     | parameters | values, as text |
     | metrics | step, values; NaN and infinity as Python writes them |
     | table | name, columns |
+    | model | path of a folder with recipe.json and model.safetensors |
     | file | path (relative to the run's folder if inside it), folder (in MLflow) |
     | finish | status |
     """

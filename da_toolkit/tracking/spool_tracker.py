@@ -83,6 +83,11 @@ class SpoolTracker:
         inside = path.relative_to(home) if path.is_relative_to(home) else path
         self.spool.append("file", path=str(inside), folder=folder)
 
+    def model(self, folder: Path) -> None:
+        """Put together when it is sent: MLflow's format needs mlflow."""
+        folder, home = folder.resolve(), self.spool.folder.resolve()
+        self.spool.append("model", path=str(folder.relative_to(home) if folder.is_relative_to(home) else folder))
+
     def finish(self, status: str) -> None:
         """Waits at most `FINISH_WAIT` seconds, or `STOP_WAIT` if killed, then says what is kept.
 

@@ -25,6 +25,9 @@ class Tracker(Protocol):
     def artifact(self, path: Path, folder: str = "") -> None:
         """Keep a copy of a file, by default at the top."""
 
+    def model(self, folder: Path) -> None:
+        """Keep the network of a run's folder (`recipe.json`, `model.safetensors`) so that MLflow can serve it."""
+
     def finish(self, status: str) -> None:
         """Close the run as "FINISHED", "FAILED" or "KILLED"; does nothing if it never started."""
 
@@ -41,6 +44,8 @@ class NoTracker:
     def picture(self, path: Path) -> None: ...
 
     def artifact(self, path: Path, folder: str = "") -> None: ...
+
+    def model(self, folder: Path) -> None: ...
 
     def finish(self, status: str) -> None: ...
 

@@ -204,7 +204,7 @@ def test_a_dead_worker_ends_the_run_with_one_paragraph(tmp_path, tiny_recipe, mo
 def test_a_picture_of_absurd_size_is_refused(files, monkeypatch):
     data = files()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 96 // 3)
-    with pytest.raises(UserError, match="cannot be read as an image"):
+    with pytest.raises(UserError, match="is of absurd size: it has 6,144 pixels"):
         data.image(0)
 
 

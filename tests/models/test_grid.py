@@ -11,7 +11,7 @@ from da_toolkit.evaluation.validators import _probabilities
 from da_toolkit.methods.class_adversarial import class_encoding
 from da_toolkit.methods.feature_distance import class_shares
 from da_toolkit.methods.prototypes import decided
-from da_toolkit.models.grid import enlarged, nearest, pooled
+from da_toolkit.models.grid import enlarged, enlarged_rows, nearest, pooled
 from da_toolkit.models.segmenter import Output, Segmenter
 from da_toolkit.models.teacher import Teacher
 from da_toolkit.regularizers.rpt.cluster import feature_pass
@@ -175,3 +175,25 @@ def test_regions_have_the_features_of_the_positions_nearest_to_them():
     corner = IMAGES[0, :, 0, 0]
     assert index == 0
     torch.testing.assert_close(torch.from_numpy(found[1]), corner / corner.norm())
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("size", [(37, 50), (5, 9), (1, 1), (90, 3)])
+def test_rows_are_those_of_the_whole(aligned, size):
+    maps = torch.randn(2, 3, 7, 11, generator=torch.Generator().manual_seed(0))
+    whole = enlarged(maps, size, aligned)
+    step = max(1, size[0] // 3)
+    bands = [enlarged_rows(maps, size, aligned, top, min(top + step, size[0])) for top in range(0, size[0], step)]
+    torch.testing.assert_close(torch.cat(bands, 2), whole)
+
+
+def test_large_images_are_decided_band_by_band_as_in_one_piece(monkeypatch):
+    from da_toolkit.evaluation import inference
+    from da_toolkit.models import LightDeepLabV3Plus
+
+    network = LightDeepLabV3Plus("test_resnet", weights="none", width=8).build(5).eval()
+    with torch.inference_mode():
+        flipped = Inference(flip=True)
+        whole = predict_probabilities(network, IMAGES, flipped, (50, 70))
+        monkeypatch.setattr(inference, "BAND", 4 * 5 * 70 * 7)  # seven rows
+        torch.testing.assert_close(predict_probabilities(network, IMAGES, flipped, (50, 70)), whole)
