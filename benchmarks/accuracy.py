@@ -37,7 +37,7 @@ METHODS = [
     *("source_only", "target_bn", "lab", "fda"),
     *("adaptseg", "adaptseg_ls", "fada", "minent", "advent", "maxsquare"),
     *("cbst", "crst", "crst_soft", "iast", "proda", "dacs", "daformer", "mic", "advent_daformer"),
-    *("adv_rpt", "advent_rpt", "dacs_rpt"),
+    *("adv_rpt", "advent_rpt", "dacs_rpt", "adv_mic", "adv_mic_rpt"),
     *("tent", "source_free_shot", "cotta"),
     "oracle",
 ]
@@ -46,6 +46,8 @@ START = "source_only"
 LOOKS = 4
 PAIRS = {
     "camvid": "CARLA -> CamVid val, 10 classes, labels at 480x360. The files are a lossy copy (480x360, JPEG q90).",
+    "carla": "CARLA -> Cityscapes at 256x128 val (Frankfurt and Lindau), lossy labels, 11 classes: not comparable with "
+    "published Cityscapes scores.",
     "streets": "Street world, game -> camera val, 19 classes, the demo network.",
 }
 

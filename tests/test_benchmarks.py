@@ -36,6 +36,8 @@ recipe = Recipe(
                 Cluster(threshold=0.0, clusters=8, components=4),
                 SpatialLogic(steps=5, width=8, threshold=0.5),
                 Superpixels(12),
+                "class",
+                trust=0.0,
             ),
         ),
     ),
@@ -49,7 +51,7 @@ def test_the_oracle_row_freezes_true_labels_in_the_same_regions(tmp_path):
     file = tmp_path / "tiny.py"
     file.write_text(RECIPE)
     runtime = Runtime(runs=tmp_path, workers=0, tracking="none")
-    ours, oracle = (ablation.run_row(str(file), row, runtime)["diagnosis"] for row in ("PC", ablation.ORACLE))
+    ours, oracle = (ablation.run_row(str(file), row, runtime)["diagnosis"] for row in ("all", ablation.ORACLE))
     assert oracle["patch_share"] == ours["patch_share"]
     assert oracle["patch_precision"] == pytest.approx(oracle["region_purity"])
     assert oracle["patch_precision"] > ours["patch_precision"] + 10
@@ -63,7 +65,7 @@ def test_a_row_that_goes_on_from_the_shared_warm_up_is_the_whole_run(row, tmp_pa
     result = ablation.run_row(str(file), row, runtime)
     whole = Session(
         "whole",
-        ablation.with_parts(load_recipe(file), ablation.ROWS[row]),
+        ablation.overridden(load_recipe(file), ablation.ROWS[row]),
         Runtime(runs=tmp_path / "alone", workers=0, tracking="none"),
     )
     whole.run()

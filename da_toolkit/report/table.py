@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from da_toolkit.report.confusing import Confusion, costliest
 from da_toolkit.report.grid import UNKNOWN, Grid, to_markdown, to_rich
 
 # A result names its method by its settings class, with "+" and the regularizers' if it has any.
@@ -34,6 +35,8 @@ class Row:
     """Median run time."""
     peak_memory_mb: float | None
     """Largest of any seed."""
+    fails: Confusion | None
+    """The confusion that costs most, all seeds together; none where runs keep no matrix of the scored classes."""
     reported: float | None
     """The paper's mIoU, measured by its authors under this protocol."""
     paper: str
@@ -94,6 +97,7 @@ def _row(name: str, runs: list[dict[str, Any]], protocol: str, floor: float | No
         per_class={name: _mean(s["per_class"].get(name) for s in scores) for name in classes},
         seconds=statistics.median(known) if (known := _known(runs, "seconds")) else None,
         peak_memory_mb=max(_known(runs, "peak_memory_mb"), default=None),
+        fails=costliest(runs, list(classes)),
         reported=reported.get("miou"),
         paper=reported.get("paper", ""),
     )
@@ -134,6 +138,7 @@ def _cells(row: Row) -> dict[str, str]:
         "gap closed": number(row.gap_closed, "{:.0f} %"),
         "paper's mIoU": UNKNOWN if row.reported is None else f"{row.reported:.1f} ({row.paper})",
         "time": _time(row.seconds),
+        "costliest confusion": UNKNOWN if row.fails is None else str(row.fails),
         "memory": UNKNOWN if not row.peak_memory_mb else f"{row.peak_memory_mb / 1024:.1f} GiB",
     }
 
