@@ -147,6 +147,7 @@ def test_the_accuracy_table_tells_what_each_way_of_choosing_would_have_picked():
         ]
         scores = {"camvid10": {"miou": looks[-1][0], "per_class": {"road": 50.0}}}
         rest = {"method": recipe, "steps": 500, "seconds": 1.0, "peak_memory_mb": 1.0, "commit": "a" * 40 + "-dirty"}
+        rest["device"] = "cpu (x86_64)"
         return {"recipe": recipe, "seed": seed, "scores": scores, "evaluations": evaluations, "reported": None, **rest}
 
     results = [

@@ -54,6 +54,7 @@ class Comparison:
         if self.differences:
             head = f"vs. {self.baseline} [{100 * LEVEL:.0f} %]"
             more[head] = [str(self.differences.get(row.recipe, UNKNOWN)) for row in self.rows]
+        more["costliest confusion"] = [UNKNOWN if row.fails is None else str(row.fails) for row in self.rows]
         return score_grid(self.rows, f"{self.protocol}: mIoU, percent", more).without_empty_columns()
 
     def classes(self) -> Grid:

@@ -138,7 +138,6 @@ def _cells(row: Row) -> dict[str, str]:
         "gap closed": number(row.gap_closed, "{:.0f} %"),
         "paper's mIoU": UNKNOWN if row.reported is None else f"{row.reported:.1f} ({row.paper})",
         "time": _time(row.seconds),
-        "costliest confusion": UNKNOWN if row.fails is None else str(row.fails),
         "memory": UNKNOWN if not row.peak_memory_mb else f"{row.peak_memory_mb / 1024:.1f} GiB",
     }
 
@@ -178,6 +177,12 @@ def class_grid(rows: Sequence[Row], title: str = "") -> Grid:
     classes = classes_of(rows)
     lines = tuple((row.recipe, *(number(row.per_class.get(name)) for name in classes)) for row in rows)
     return Grid(("recipe", *classes), lines, title)
+
+
+def failing_grid(rows: Sequence[Row], title: str = "") -> Grid:
+    """One line a recipe: the confusion that costs it most."""
+    lines = [(row.recipe, UNKNOWN if row.fails is None else str(row.fails)) for row in rows]
+    return Grid(("recipe", "costliest confusion"), tuple(lines), title)
 
 
 def markdown(rows: Sequence[Row]) -> str:
