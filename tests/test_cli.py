@@ -73,7 +73,7 @@ def test_bash_completes_commands_recipes_and_options(tmp_path):
         return subprocess.run(["bash", "-c", code], capture_output=True, text=True, env=environment).stdout.split()
 
     assert completed("pre") == ["predict", "prepare"]
-    assert completed("run", "adaptseg_ls_") == ["adaptseg_ls_camvid", "adaptseg_ls_gta", "adaptseg_ls_synthia"]
+    assert completed("run", "adaptseg_ls_") == [f"adaptseg_ls_{pair}" for pair in ("camvid", "carla", "gta", "synthia")]
     assert completed("prepare", "che") == ["check"]
     assert completed("compare", "--base") == ["--baseline"]
 
