@@ -29,7 +29,7 @@ def main(words: Sequence[str], prog: str) -> None:
     watch = Watch(command.runs)
     with listening(command.port) as opened:
         found = len(watch.runs())
-        seen = f"{found} runs" if found else "no run yet; those that begin appear"
+        seen = f"{found} run{'s' if found > 1 else ''}" if found else "no run yet; those that begin appear"
         print(f"{address_of(opened)} shows {', '.join(map(str, command.runs))} ({seen}). Ctrl-C ends it.", flush=True)
         try:
             make_server(watch).run(sockets=[opened])
