@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "score a finished run again, with other settings if wished",
     "predict": "classes of your own images by a finished run",
     "export": "a finished run's network as an ONNX, torch.export or safetensors file, with a card",
+    "view": "a page on this machine that shows runs while they train",
     "compare": "tables, intervals, curves and pictures of finished runs side by side",
     "prepare": "look at a recipe's data, make its superpixels, or export the street world",
     "track": "send MLflow what a run could not send while it trained",

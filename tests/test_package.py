@@ -35,6 +35,7 @@ def test_wheel_and_sdist_hold_all_of_the_package_and_nothing_else(built):
     wheel, sdist = built
     files = {str(file.relative_to(ROOT)) for file in (ROOT / "da_toolkit").rglob("*.py")}
     files |= {"da_toolkit/py.typed", "da_toolkit/__init__.pyi"}
+    files |= {f"da_toolkit/viewing/page.{kind}" for kind in ("html", "css", "js")}
     recipes = {f"da_toolkit/recipes/{file.name}" for file in (ROOT / "recipes").glob("*.py")}
     with zipfile.ZipFile(wheel) as opened:
         names = {name for name in opened.namelist() if ".dist-info/" not in name}

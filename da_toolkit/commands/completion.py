@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from da_toolkit.catalogue import recipe_files
-from da_toolkit.commands import compare, demo, evaluate, export, init, predict, prepare, track
+from da_toolkit.commands import compare, demo, evaluate, export, init, predict, prepare, track, view
 from da_toolkit.errors import UserError
 from da_toolkit.runs.runtime import Runtime
 
@@ -42,6 +42,7 @@ def complete(words: list[str]) -> None:
         "evaluate": Evaluate,
         "predict": predict.Command,
         "export": export.Command,
+        "view": view.Command,
         "compare": compare.Command,
         "prepare": prepare.Command,
         "track": track.Command,

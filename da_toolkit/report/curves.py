@@ -1,4 +1,4 @@
-"""Learning curves: mIoU against optimiser steps as an inline SVG picture."""
+"""Learning curves: mIoU, or another number, against optimiser steps as an inline SVG picture."""
 
 import html
 import math
@@ -14,15 +14,17 @@ COLORS = (
 _DASHES = ("", "6 4", "2 3", "9 3 2 3")
 _WIDTH, _HEIGHT = 860, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 30, 14, 44
+_MARKED = 60
+"""Points of a line that are marked one by one, each telling its value; of more, the line alone is drawn."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One recipe's mIoU in percent by step, for each of its seeds."""
+    """One recipe's mIoU in percent, or another number, by step, for each of its seeds."""
 
     name: str
     seeds: tuple[tuple[tuple[int, float], ...], ...]
-    """(step, mIoU) in step order."""
+    """(step, number) in step order."""
 
     def mean(self) -> list[tuple[int, float]]:
         """Mean over seeds at the steps at which every seed was evaluated."""
@@ -33,7 +35,7 @@ class Curve:
 
 def ticks(low: float, high: float, about: int = 6) -> list[float]:
     """Round numbers from at most `low` to at least `high`, in steps of 1, 2 or 5 times a power of ten."""
-    span = (high - low) or 1.0
+    span = max((high - low) or 1.0, 1e-9 * abs(high))  # of less, floats know no steps
     power = 10 ** math.floor(math.log10(span / about))
     step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -45,29 +47,33 @@ def style(number: int) -> tuple[str, str]:
     return COLORS[number % len(COLORS)], _DASHES[number // len(COLORS) % len(_DASHES)]
 
 
-def curve_svg(curves: Sequence[Curve]) -> str:
+def curve_svg(curves: Sequence[Curve], what: str = "mIoU in percent", form: str = ".1f") -> str:
     """Thick lines are means over seeds, thin lines single seeds; empty unless a run was evaluated twice.
 
     Each curve is a group `data-curve=NUMBER`, so that a page can hide it.
+
+    Args:
+        what: the number that is drawn, for those who hear the page.
+        form: how its values are told.
     """
     points = [point for curve in curves for seed in curve.seeds for point in seed]
     if not any(len(seed) > 1 for curve in curves for seed in curve.seeds):
         return ""
-    steps, mious = ticks(0, max(step for step, _ in points)), ticks(*_extent([miou for _, miou in points]))
+    steps, values = ticks(0, max(step for step, _ in points)), ticks(*_extent([value for _, value in points]))
+    told = html.escape(what)
     inner_width, inner_height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def x(step: float) -> float:
         return _LEFT + inner_width * step / steps[-1]
 
-    def y(miou: float) -> float:
-        return _TOP + inner_height * (mious[-1] - miou) / (mious[-1] - mious[0])
+    def y(value: float) -> float:
+        return _TOP + inner_height * (values[-1] - value) / (values[-1] - values[0])
 
-    parts = [
-        f'<svg class="curves" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="mIoU in percent against steps">'
-    ]
-    for miou in mious:
-        parts.append(f'<line class="rule" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(miou):.1f}" y2="{y(miou):.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y(miou) + 4:.1f}" text-anchor="end">{miou:g}</text>')
+    parts = [f'<svg class="curves" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{told} against steps">']
+    for value in values:
+        height = f"{y(value):.1f}"
+        parts.append(f'<line class="rule" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{height}" y2="{height}"/>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
     for step in (step for step in steps if step == round(step)):
         parts.append(f'<text x="{x(step):.1f}" y="{_HEIGHT - _BOTTOM + 20}" text-anchor="middle">{step:,.0f}</text>')
     middle = _LEFT + inner_width / 2
@@ -77,11 +83,11 @@ def curve_svg(curves: Sequence[Curve]) -> str:
         parts.append(f'<g data-curve="{number}" stroke="{color}" fill="{color}" stroke-dasharray="{dash}">')
         lines = [(seed, "seed") for seed in curve.seeds] if len(curve.seeds) > 1 else []
         for line, kind in [*lines, (curve.mean(), "mean")]:
-            path = " ".join(f"{x(step):.1f},{y(miou):.1f}" for step, miou in line)
+            path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in line)
             parts.append(f'<polyline class="{kind}" fill="none" points="{path}"/>')
-        for step, miou in curve.mean():
-            told = f"{html.escape(curve.name)}: {miou:.1f} at step {step}"
-            parts.append(f'<circle cx="{x(step):.1f}" cy="{y(miou):.1f}" r="3.5"><title>{told}</title></circle>')
+        for step, value in curve.mean() if len(curve.mean()) <= _MARKED else ():
+            point = f"{html.escape(curve.name)}: {value:{form}} at step {step}"
+            parts.append(f'<circle cx="{x(step):.1f}" cy="{y(value):.1f}" r="3.5"><title>{point}</title></circle>')
         parts.append("</g>")
     return "".join([*parts, "</svg>"])
 

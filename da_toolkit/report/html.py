@@ -8,7 +8,7 @@ from da_toolkit.data.labels import LABEL_SPACES
 from da_toolkit.report.comparison import Comparison
 from da_toolkit.report.curves import Curve, curve_svg, style
 from da_toolkit.report.grid import UNKNOWN, Grid, to_html
-from da_toolkit.report.page_assets import SCRIPT, STYLE
+from da_toolkit.report.page_assets import SCRIPT, STYLE, VIEWER
 from da_toolkit.report.pictures import Album, collect
 from da_toolkit.report.runs import Run
 from da_toolkit.report.table import ORACLE, classes_of
@@ -160,7 +160,6 @@ def _viewer(album: Album, comparisons: Sequence[Comparison], runs: dict[str, Run
         return '<h2 id="pictures">Pictures</h2><p class="soft">No run kept pictures of its predictions.</p>'
     left, right = _first_pair(comparisons[0])
     data = {"files": album.files, "scenes": album.scenes, "left": left, "right": right}
-    scenes = "".join(f'<option value="{place}">image {place + 1}</option>' for place in range(len(album.scenes)))
     classes = dict.fromkeys(name for c in comparisons for name in classes_of(c.rows))
     palette = "".join(
         f'<span><i class="mark" style="background:{color}"></i>{_text(name)}</span>'
@@ -168,17 +167,7 @@ def _viewer(album: Album, comparisons: Sequence[Comparison], runs: dict[str, Run
     )
     content = json.dumps(data).replace("<", "\\u003c")  # so that no name can end the script element
     return f"""<h2 id="pictures">Pictures</h2>
-<p class="soft">Drag the divider, or focus the picture and use the arrow keys.</p>
-<div class="controls">
-<label>scene <select id="scene">{scenes}</select></label>
-<label>left <select id="left-choice"></select></label>
-<label>right <select id="right-choice"></select></label>
-</div>
-<div class="viewer" id="viewer"><img id="left" alt=""><img id="right" alt=""><div class="bar"></div>
-<div class="tag" id="left-tag"></div><div class="tag" id="right-tag"></div>
-<input id="slider" type="range" min="0" max="100" step="any" value="50" aria-label="divider between the two pictures">
-</div>
-<div class="palette">{palette}</div>
+{VIEWER}<div class="palette">{palette}</div>
 <script type="application/json" id="album">{content}</script>
 """
 

@@ -1,4 +1,4 @@
-"""Style and script of the comparison page. Nothing is loaded: the page works from disk and without a network."""
+"""Style, scripts and the picture slider that pages share. Nothing is loaded from elsewhere."""
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfbfa; --card: #fff; --ink: #22262e; --soft: #667080; --line: #dfe3e8;
@@ -28,6 +28,7 @@ thead th { vertical-align: bottom; padding: 0; border-bottom: 1px solid var(--in
 thead button { all: unset; display: block; width: 100%; padding: 8px 12px; cursor: pointer; font-weight: 600;
   box-sizing: border-box; color: var(--soft); font-size: 13px; }
 thead button:hover { color: var(--accent); }
+:focus-visible, thead button:focus-visible { outline: 3px solid var(--accent); outline-offset: -2px; }
 thead [aria-sort=ascending] button::after { content: " ▲"; font-size: 9px; }
 thead [aria-sort=descending] button::after { content: " ▼"; font-size: 9px; }
 td.best { font-weight: 700; color: var(--accent); }
@@ -78,17 +79,29 @@ footer { max-width: 1240px; margin: 40px auto; padding: 0 24px; color: var(--sof
 @media print { .controls, nav { display: none; } .scroll { overflow: visible; } }
 """
 
-SCRIPT = """
+VIEWER = """<p class="soft">Drag the divider, or focus the picture and use the arrow keys.</p>
+<div class="controls">
+<label>scene <select id="scene"></select></label>
+<label>left <select id="left-choice"></select></label>
+<label>right <select id="right-choice"></select></label>
+</div>
+<div class="viewer" id="viewer"><img id="left" alt=""><img id="right" alt=""><div class="bar"></div>
+<div class="tag" id="left-tag"></div><div class="tag" id="right-tag"></div>
+<input id="slider" type="range" min="0" max="100" step="any" value="50" aria-label="divider between the two pictures">
+</div>
+"""
+
+SHARED_SCRIPT = """
 "use strict";
 // Tables: a click on a head sorts by it; unknown stays last.
-for (const table of document.querySelectorAll("table")) {
+function sortable(table) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const falling = head.getAttribute("aria-sort") === "ascending" || (!head.hasAttribute("aria-sort") && column > 0);
     const now = head.getAttribute("aria-sort") === "descending" ? false : falling;
     heads.forEach(other => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", now ? "descending" : "ascending");
-    const text = row => row.cells[column].textContent;
+    const text = row => row.cells[column].dataset.sort ?? row.cells[column].textContent;
     const value = row => parseFloat(text(row));
     const order = (a, b) => {
       if (text(a) === "\\u2013" || text(b) === "\\u2013") return (text(a) === "\\u2013") - (text(b) === "\\u2013");
@@ -99,26 +112,23 @@ for (const table of document.querySelectorAll("table")) {
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(order));
   }));
 }
-// Curves: a box shows or hides its line.
-for (const box of document.querySelectorAll(".legend input")) {
-  box.addEventListener("change", () => {
-    const picture = box.closest(".legend").previousElementSibling;
-    picture.querySelector(`[data-curve="${box.value}"]`).style.display = box.checked ? "" : "none";
-  });
-}
-// Pictures: two views of one scene, divided where the slider stands.
-const data = document.getElementById("album");
-if (data) {
-  const album = JSON.parse(data.textContent);
+// Pictures: two views of one scene, divided where the slider stands. Returns a function that shows an album,
+// {files: [address], scenes: [{views: {title: place in files}}], left: title, right: title}, and keeps what is chosen.
+function pictureSlider() {
   const at = name => document.getElementById(name);
   const [scene, slider, viewer] = [at("scene"), at("slider"), at("viewer")];
   const sides = ["left", "right"];
+  let album = null;
+  const offer = (choice, options) => {
+    if (JSON.stringify([...choice.options].map(each => [each.text, each.value])) === JSON.stringify(options)) return;
+    choice.replaceChildren(...options.map(each => new Option(...each)));
+  };
   const fill = () => {
     const views = album.scenes[scene.value].views;
     for (const side of sides) {
       const choice = at(`${side}-choice`);
       const kept = choice.value || album[side];
-      choice.replaceChildren(...Object.keys(views).map(title => new Option(title, title)));
+      offer(choice, Object.keys(views).map(title => [title, title]));
       choice.value = kept in views ? kept : side === "left" ? "image" : "label";
     }
     show();
@@ -127,19 +137,39 @@ if (data) {
     const views = album.scenes[scene.value].views;
     for (const side of sides) {
       const title = at(`${side}-choice`).value;
-      at(side).src = album.files[views[title]];
+      const address = album.files[views[title]];
+      if (at(side).getAttribute("src") !== address) at(side).src = address;
       at(side).alt = title;
       at(`${side}-tag`).textContent = title;
     }
   };
   const move = () => {
     viewer.style.setProperty("--at", `${slider.value}%`);
-    slider.setAttribute("aria-valuetext", `${slider.value} percent from the left`);
+    slider.setAttribute("aria-valuetext", `${Math.round(slider.value)} percent from the left`);
   };
   scene.addEventListener("change", fill);
   sides.forEach(side => at(`${side}-choice`).addEventListener("change", show));
   slider.addEventListener("input", move);
-  fill();
   move();
+  return shown => {
+    album = shown;
+    const kept = scene.value in album.scenes ? scene.value : "0";
+    offer(scene, album.scenes.map((_, place) => [`image ${place + 1}`, `${place}`]));
+    scene.value = kept;
+    fill();
+  };
 }
+"""
+
+SCRIPT = f"""{SHARED_SCRIPT}
+document.querySelectorAll("table").forEach(sortable);
+// Curves: a box shows or hides its line.
+for (const box of document.querySelectorAll(".legend input")) {{
+  box.addEventListener("change", () => {{
+    const picture = box.closest(".legend").previousElementSibling;
+    picture.querySelector(`[data-curve="${{box.value}}"]`).style.display = box.checked ? "" : "none";
+  }});
+}}
+const data = document.getElementById("album");
+if (data) pictureSlider()(JSON.parse(data.textContent));
 """

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ class Album:
 
 def collect(runs: Mapping[str, Run]) -> Album:
     """The pictures of runs, by title. Raises `UserError` for a file that cannot be read."""
-    album, places, scenes = Album(), {}, {}
+    album, places = Album(), {}
 
-    def place(file: Path, kind: str) -> int:
+    def place(file: Path) -> int:
         try:
             content = file.read_bytes()
         except OSError as error:
@@ -33,14 +33,25 @@ def collect(runs: Mapping[str, Run]) -> Album:
         digest = hashlib.sha256(content).digest()
         if digest not in places:
             places[digest] = len(album.files)
+            kind = "jpeg" if file.suffix == ".jpg" else "png"
             album.files.append(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
         return places[digest]
 
-    for title, run in runs.items():
-        for files in run.pictures().values():
-            image, label = place(files["image"], "jpeg"), place(files["label"], "png")
-            if (image, label) not in scenes:
-                scenes[image, label] = {"views": {"image": image, "label": label}}
-                album.scenes.append(scenes[image, label])
-            scenes[image, label]["views"][title] = place(files["prediction"], "png")
+    album.scenes = scenes_of({title: run.pictures() for title, run in runs.items()}, place)
     return album
+
+
+def scenes_of(pictures: Mapping[str, Mapping[int, Mapping[str, Path]]], place: Callable[[Path], int]) -> list[Any]:
+    """The scenes of an album.
+
+    Args:
+        pictures: title of a run -> what `kept_pictures` finds in its folder.
+        place: where a file stands among the album's; the same for equal files, by which runs share a scene.
+    """
+    scenes: dict[tuple[int, int], dict[str, Any]] = {}
+    for title, found in pictures.items():
+        for files in found.values():
+            image, label = place(files["image"]), place(files["label"])
+            scene = scenes.setdefault((image, label), {"views": {"image": image, "label": label}})
+            scene["views"][title] = place(files["prediction"])
+    return list(scenes.values())

@@ -81,14 +81,19 @@ class Run:
 
     def pictures(self) -> dict[int, dict[str, Path]]:
         """Number -> "image", "label" and "prediction" -> file; only numbers that have all three."""
-        names = {"image": "image.jpg", "label": "label.png", "prediction": "prediction.png"}
-        found = {}
-        for image in (self.folder / "predictions").glob("*_image.jpg"):
-            number = image.name.removesuffix("_image.jpg")
-            files = {kind: image.with_name(f"{number}_{name}") for kind, name in names.items()}
-            if number.isdigit() and all(file.exists() for file in files.values()):
-                found[int(number)] = files
-        return dict(sorted(found.items()))
+        return kept_pictures(self.folder)
+
+
+def kept_pictures(folder: Path) -> dict[int, dict[str, Path]]:
+    """Number -> "image", "label" and "prediction" -> file, of a run's folder; only numbers that have all three."""
+    names = {"image": "image.jpg", "label": "label.png", "prediction": "prediction.png"}
+    found = {}
+    for image in (folder / "predictions").glob("*_image.jpg"):
+        number = image.name.removesuffix("_image.jpg")
+        files = {kind: image.with_name(f"{number}_{name}") for kind, name in names.items()}
+        if number.isdigit() and all(file.exists() for file in files.values()):
+            found[int(number)] = files
+    return dict(sorted(found.items()))
 
 
 def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[Path]]:
@@ -109,7 +114,7 @@ def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[Path]]:
             )
         found = [
             read_run(folder) if finished else folder
-            for folder, finished in _run_folders(place)
+            for folder, finished in run_folders(place)
             if folder.resolve() not in runs
         ]
         finished_here = [entry for entry in found if isinstance(entry, Run)]
@@ -126,7 +131,7 @@ def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[Path]]:
     return list(runs.values()), list(unfinished.values())
 
 
-def _run_folders(place: Path) -> Iterator[tuple[Path, bool]]:
+def run_folders(place: Path) -> Iterator[tuple[Path, bool]]:
     """Folders of runs, and whether each has ended."""
     for folder, below, files in os.walk(place):
         if "result.json" in files or "recipe.json" in files:

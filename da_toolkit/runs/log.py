@@ -43,7 +43,7 @@ class RunLog:
         self.file = MetricsFile(plan.folder / "metrics.jsonl")
         self.progress: TrainingProgress = make_progress(plan.recipe.schedule.steps) if main else TrainingProgress()
         if main:
-            trainer.images.faults.warn = self.progress.note
+            trainer.images.faults.warn = self._warn
         self.started = time.perf_counter()
         self.scoring = Scoring(trainer, val, plan.folder, plan.runtime.best, main)
         self.health = Health(plan.recipe.schedule.steps)
@@ -82,7 +82,7 @@ class RunLog:
             self._write({**losses, **top, "images_per_second": rate}, step)
             self.progress.report(step, losses, rate)
             for warning in due:
-                self.progress.note(warning)
+                self._warn(warning)
 
     def bad_step(self, bad: NotFinite) -> None:
         """Keep its images, and say where they are and what to do."""
@@ -98,7 +98,7 @@ class RunLog:
         shown = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in images.items())
         text = f"Step {bad.step + 1}: {bad.found}. Images: {shown}. They are kept in {file}."
         if trainer.skipped < trainer.skips:
-            self.progress.note(f"warning: {text} The step is left out.")
+            self._warn(f"warning: {text} The step is left out.")
             return
         saved = self.plan.checkpoints.files()
         kept = "The last checkpoint was written before it" if saved else "There is no checkpoint yet"
@@ -107,6 +107,12 @@ class RunLog:
             "loss, clip gradients (--optimizer.clip), use --precision 32-true or bf16-mixed, or leave out such steps "
             "with --skip-bad-steps N.",
         )
+
+    def _warn(self, text: str) -> None:
+        """Tell it, and keep it in `metrics.jsonl` if this is the rank that writes it."""
+        self.progress.note(text)
+        if self.main:
+            self.file.warn(text, self.trainer.done)
 
     def _write(self, values: dict[str, float], step: int) -> None:
         self.file.write(values, step)

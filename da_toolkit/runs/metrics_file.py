@@ -4,13 +4,14 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from da_toolkit.files import disk_error
 
 
 class MetricsFile:
-    """Appends one JSON line a report to `metrics.jsonl`: step, time (Unix seconds), then the values."""
+    """Appends one JSON line a report to `metrics.jsonl`: step, time (Unix seconds), then the values or a warning."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,8 +27,14 @@ class MetricsFile:
 
     def write(self, values: dict[str, float], step: int) -> None:
         """NaN and infinity become null, as JSON has neither. Raises `UserError` if the disk refuses."""
-        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        line = json.dumps({"step": step, "time": round(time.time(), 3), **finite})
+        self._append({name: value if math.isfinite(value) else None for name, value in values.items()}, step)
+
+    def warn(self, text: str, step: int) -> None:
+        """Keep a warning for who looks later. Raises `UserError` if the disk refuses."""
+        self._append({"warning": text}, step)
+
+    def _append(self, told: Mapping[str, float | str | None], step: int) -> None:
+        line = json.dumps({"step": step, "time": round(time.time(), 3), **told})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:

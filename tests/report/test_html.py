@@ -3,13 +3,12 @@
 import html
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import browse, needs_browser
 from PIL import Image
 
 from da_toolkit.errors import UserError
@@ -18,8 +17,6 @@ from da_toolkit.report.html import palette_of, to_page
 from da_toolkit.report.pictures import collect
 from da_toolkit.report.table import SOURCE_ONLY
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on PATH")
 ODD = "odd</script><b>&\"'"
 ON_THE_WAY = [(50, 30.0, {"entropy": 0.9}), (100, 50.0, {"entropy": 0.1})]
 
@@ -45,19 +42,17 @@ def runs(make_run, random_counts):
     ]
 
 
-def browse(page: str, folder: Path, *options: str) -> str:
-    """What headless Chromium writes to stdout for a page opened from disk."""
+def opened(page: str, folder: Path, *options: str) -> str:
+    """What the browser writes to stdout for a page opened from disk."""
     file = folder / "index.html"
     file.write_text(page, encoding="utf-8")
-    quiet = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1000,900"]
-    command = [BROWSER, *quiet, f"--user-data-dir={folder / 'profile'}", *options, file.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return browse(file.as_uri(), folder, *options)
 
 
 def acted(page: str, folder: Path, script: str) -> dict:
     """What `script`, the body of a function, returns in the loaded page; and the page's errors."""
     added = f"<script>function act() {{ {script} }}</script>{REPORT}"
-    dom = browse(page.replace("<meta name", WATCH + "<meta name", 1).replace("</body>", added + "</body>"), folder,
+    dom = opened(page.replace("<meta name", WATCH + "<meta name", 1).replace("</body>", added + "</body>"), folder,
                  "--dump-dom")  # fmt: skip
     told = re.search(r'<pre id="told">(.*?)</pre>', dom, re.DOTALL)
     assert told, dom[-2000:]
@@ -130,7 +125,7 @@ def test_the_divider_shows_as_much_of_each_picture_as_it_leaves(runs, tmp_path, 
         for (const part of document.querySelectorAll("header, main > :not(#viewer)")) part.style.display = "none";
     }});</script></body>"""
     shot = tmp_path / "shot.png"
-    browse(to_page(compare(runs)).replace("</body>", added), tmp_path, f"--screenshot={shot}")
+    opened(to_page(compare(runs)).replace("</body>", added), tmp_path, f"--screenshot={shot}")
     picture = np.asarray(Image.open(shot).convert("RGB"))
     left, right = (int((picture == shade).all(-1).sum()) for shade in (30, 220))
     assert left + right > 200_000

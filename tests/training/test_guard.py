@@ -76,6 +76,8 @@ def test_a_bad_step_is_left_out_if_asked(tmp_path, tiny_recipe, broken_loss, wit
     assert result["steps"] == 6 and "Step 3: the loss seg is nan" in capsys.readouterr().out
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "seg" in line] == [1, 2, 4, 5, 6]
+    warned = [line["warning"] for line in lines if "warning" in line]
+    assert len(warned) == 1 and warned[0].startswith("warning: Step 3: the loss seg is nan")
 
 
 def test_no_more_than_the_asked_number_is_left_out(tmp_path, tiny_recipe, monkeypatch):
