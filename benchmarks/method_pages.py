@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from method_formulas import FAILS, FORMULAS, NOTATION
+from method_formulas import told
 from methods_page import CHECKS, facts
 from settings_table import rows
 
@@ -21,17 +21,20 @@ def page(entry: Entry, speed: dict[str, Any]) -> str:
     """
     recipes = sorted(name for name in recipe_files() if name.rpartition("_")[0] == entry.name)
     check, test = CHECKS[entry.name]
+    notation, every = told()
+    formula, fails = every[entry.name]
     lines = [
         f"# {entry.name}",
         "",
-        "<!-- Written by benchmarks/tables.py from the registry and benchmarks/method_formulas.py. -->",
+        "<!-- Written by benchmarks/tables.py from the registry and benchmarks/method_formulas.md. -->",
         "",
         f"{entry.summary} {entry.paper}".strip(),
         "",
         "## Formula",
-        FORMULAS[entry.name].rstrip(),
         "",
-        NOTATION,
+        formula,
+        "",
+        notation,
         "",
         "## Settings",
         "",
@@ -43,7 +46,7 @@ def page(entry: Entry, speed: dict[str, Any]) -> str:
         "",
         "## When it fails",
         "",
-        FAILS[entry.name],
+        fails,
         "",
         "## Facts",
         "",
@@ -62,12 +65,10 @@ def _sentence(text: str) -> str:
 
 def _settings(entry: Entry) -> list[str]:
     """The table of a method's own settings, with those of its parts."""
-    told = [
-        f"| `--{option}` | {value} | {what.replace('|', '&#124;')} |"
-        for option, value, what in rows(entry.build(), "method")
-    ]
+    told = [f"| `{option}` | {value} | {what.replace('|', '&#124;')} |" for option, value, what in rows(entry.build())]
     return [
-        f"As `{entry.name}` has them; a recipe may have others, and `da-toolkit run RECIPE --help` shows those.",
+        f"As `{entry.name}` has them; a recipe may have others, and `da-toolkit run RECIPE --help` shows those. On the",
+        f"command line each is an option: `--method.{next(rows(entry.build()))[0]}`.",
         "",
         "| option | value | what it is |",
         "| --- | --- | --- |",

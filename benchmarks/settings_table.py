@@ -1,4 +1,4 @@
-"""Settings objects as a table: how each is called on the command line, its value, and what its docstring says."""
+"""Settings objects as rows of a table: how each is called, its value, and what its docstring says."""
 
 import ast
 import dataclasses
@@ -23,22 +23,22 @@ def field_docs(cls: type) -> dict[str, str]:
     return found
 
 
-def rows(settings: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
+def rows(settings: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """(option, value, what it says) of each setting that is a value, through settings in settings and tuples of them.
 
     Args:
         settings: a dataclass instance.
-        prefix: the option's name up to here, such as "method".
+        prefix: the option's name up to here, such as "regularizers.0.".
     """
     docs = field_docs(type(settings))
     for field in dataclasses.fields(settings):
-        value, option = getattr(settings, field.name), f"{prefix}.{field.name.replace('_', '-')}"
+        value, option = getattr(settings, field.name), f"{prefix}{field.name.replace('_', '-')}"
         parts = value if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]) else ()
         if parts:
             for place, part in enumerate(parts):
-                yield from rows(part, f"{option}.{place}")
+                yield from rows(part, f"{option}.{place}.")
         elif dataclasses.is_dataclass(value):
-            yield from rows(value, option)
+            yield from rows(value, f"{option}.")
         elif value != ():
             yield option, _shown(value), docs.get(field.name, "")
 

@@ -1,4 +1,4 @@
-"""What mkdocs does besides: pages from outside docs/, the methods in the navigation, formulas and diagrams without JavaScript."""
+"""What mkdocs does besides: pages from outside docs/, methods in the navigation, formulas without JavaScript."""
 
 import ast
 import html
@@ -13,7 +13,11 @@ from mkdocs.structure.files import File, Files
 from da_toolkit.catalogue import KINDS, listed
 
 ROOT = Path(__file__).parent.parent
-OUTSIDE = {"benchmarks/README.md": "benchmarks.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+OUTSIDE = {
+    "benchmarks/README.md": "benchmarks.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
 """Files of the checkout that are pages too, and where."""
 _LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)]*)?(\))")
 _ALL = re.compile(r"<!-- all of ([\w.]+) but ([\w ]*)-->")
@@ -55,8 +59,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def _documented(found: re.Match[str]) -> str:
     """The classes and functions of a package's `__all__`, but some, for mkdocstrings."""
     module = ast.parse((ROOT / found[1].replace(".", "/") / "__init__.py").read_text(encoding="utf-8"))
-    listing = next(node.value for node in module.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__")
-    names = sorted(set(ast.literal_eval(listing)) - set(found[2].split()) - set(KINDS))
+    offered = next(node.value for node in module.body if isinstance(node, ast.Assign))  # __all__, and no other
+    names = sorted(set(ast.literal_eval(offered)) - set(found[2].split()) - set(KINDS))
     return "\n\n".join(f"::: {found[1]}.{name}" for name in names)
 
 
