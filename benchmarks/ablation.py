@@ -1,9 +1,10 @@
-"""RPT's ablation on CARLA -> CamVid: which constraint helps, and how good its selected regions are.
+"""RPT's ablation on real pairs: which constraint helps, and how good its selected regions are.
 
-    python benchmarks/ablation.py --data-root ../shared/data/carla2camvid
+    python benchmarks/ablation.py --data-root FOLDER --bases adv_rpt_carla rpt_carla dacs_rpt_carla
 
-Rows are overrides of one recipe: the weights of some of RPT's constraints set to 0. The runs of one seed share their
-warm-up, in which RPT is silent and all rows are the same; each goes on from its checkpoint. Resumable run by run.
+Rows are overrides of one recipe: the weights of some of RPT's constraints set to 0, or whose labels it believes. The
+runs of one seed share their warm-up, in which RPT is silent and all rows are the same; each goes on from its
+checkpoint. Resumable run by run.
 
 Target labels are read after training only, to tell how pure regions and clusters are and how often a frozen label is
 right. The one exception says so: in the oracle's row the selected regions carry their true label, which tells what
@@ -17,12 +18,14 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accuracy import run_one
+from engines import run_all
 from records import keep
 from rich.progress import track
 
@@ -44,24 +47,45 @@ from da_toolkit.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 PARTS = ("patch", "cluster", "logic")
-ROWS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "PC": ("patch",),
-    "CC": ("cluster",),
-    "SL": ("logic",),
-    "PC + CC": ("patch", "cluster"),
-    "all": PARTS,
-    "PC, true labels (oracle)": ("patch",),
+ORACLE = "all, true labels (oracle)"
+
+
+@dataclass(frozen=True)
+class Override:
+    """What a row changes of the recipe's RPT."""
+
+    parts: tuple[str, ...] = PARTS
+    """The constraints that are on."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Further settings of RPT."""
+
+
+ROWS: dict[str, Override] = {
+    "none": Override(()),
+    "PC": Override(("patch",)),
+    "CC": Override(("cluster",)),
+    "SL": Override(("logic",)),
+    "PC + CC": Override(("patch", "cluster")),
+    "all": Override(),
+    "all, every category believed": Override(changes={"trust": 0.0}),
+    "all, labels of classes": Override(changes={"level": "class"}),
+    "all, labels of classes, all believed": Override(changes={"level": "class", "trust": 0.0}),
+    ORACLE: Override(),
 }
-ORACLE = "PC, true labels (oracle)"
-BASES = {"adv_rpt_camvid": tuple(ROWS), "rpt_camvid": ("none", "all"), "target_bn_rpt_camvid": ("none", "all")}
+BASES = {
+    "adv_rpt_carla": tuple(ROWS),
+    **{base: ("none", "all") for base in ("rpt_carla", "dacs_rpt_carla")},
+    "adv_rpt_camvid": ("none", "CC", "all"),
+    **{base: ("none", "all") for base in ("rpt_camvid", "target_bn_rpt_camvid")},
+}
 
 
-def with_parts(recipe: Recipe, parts: tuple[str, ...]) -> Recipe:
-    """The recipe with the weight of all other constraints set to 0, and without validators."""
-    (regularizer,) = recipe.method.regularizers
-    off = {part: dataclasses.replace(getattr(regularizer, part), weight=0.0) for part in PARTS if part not in parts}
-    method = dataclasses.replace(recipe.method, regularizers=(dataclasses.replace(regularizer, **off),))
+def overridden(recipe: Recipe, row: Override) -> Recipe:
+    """The recipe with the row's settings of RPT, and without validators."""
+    *others, regularizer = recipe.method.regularizers
+    off = {part: dataclasses.replace(getattr(regularizer, part), weight=0.0) for part in PARTS if part not in row.parts}
+    rpt = dataclasses.replace(regularizer, **off, **row.changes)
+    method = dataclasses.replace(recipe.method, regularizers=(*others, rpt))
     evaluation = dataclasses.replace(recipe.evaluation, validators=0)
     return dataclasses.replace(recipe, method=method, evaluation=evaluation)
 
@@ -79,7 +103,7 @@ def warm_up(session: Session, folder: Path) -> dict[str, Any]:
         begin = time.perf_counter()
         for _ in track(range(stage.steps), f"warm-up of seed {session.runtime.seed}"):
             trainer.step()
-        scoring = {"evaluations": [], "kept_best": None, "validators": None}
+        scoring = {"evaluations": [], "kept_best": None, "confusion": [], "validators": None}
         log = {"seconds": time.perf_counter() - begin, "scoring": scoring, "metrics_bytes": 0}
         log["health"] = Health(1).state()
         write_json(settings, session.recipe.to_json())
@@ -89,6 +113,20 @@ def warm_up(session: Session, folder: Path) -> dict[str, Any]:
     return checkpoints.load(torch.device("cpu"))
 
 
+@dataclass(frozen=True)
+class Task:
+    """One row of one seed."""
+
+    base: str
+    row: str
+    runtime: Runtime
+
+
+def run_task(task: Task) -> dict[str, Any]:
+    """Its result, wherever this is called."""
+    return run_row(task.base, task.row, task.runtime)
+
+
 def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
     """Train one row from its seed's warm-up, score it, and look at what its frozen knowledge was worth.
 
@@ -96,12 +134,12 @@ def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
         base: a recipe's name or file.
     """
     whole = load_recipe(find_recipe(base))
-    recipe = with_parts(whole, ROWS[row])
+    recipe = overridden(whole, ROWS[row])
     name = Path(base).stem
     session = Session(f"{name}_{re.sub('[^a-z]+', '_', row.lower()).strip('_')}", recipe, runtime)
     if not session.checkpoints.files() and not (session.folder / "result.json").exists():
         warm = runtime.runs / "warm_up" / f"{name}_{runtime.seed}"
-        state = warm_up(Session(name, with_parts(whole, PARTS), runtime), warm)
+        state = warm_up(Session(name, overridden(whole, Override()), runtime), warm)
         session.checkpoints.save(state["done"], state)
         write_json(session.folder / "recipe.json", recipe.to_json())
     trainer, _ = session.build()
@@ -112,24 +150,30 @@ def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
 
 
 def diagnosis(trainer: Trainer) -> dict[str, float]:
-    """Against the held-back target labels: purity of regions and clusters, and of each constraint the share of
-    labelled pixels that its last round selected and the share of them whose frozen label is right."""
+    """Against the held-back target labels, in percent: purity of regions and clusters (in classes), and of each
+    constraint the share of labelled pixels that its last round selected, the share of them whose frozen label is right,
+    and the same by what the label names."""
     term = trainer.terms[-1]
-    if not isinstance(term, RPTTerm) or term.rows is None or trainer.images.regions is None:
+    if not isinstance(term, RPTTerm) or term.rows is None or trainer.images.regions is None or not term.labels:
         return {}
     truth = region_truth(trainer, term.rows)
-    classes = term.num_classes
+    names = term.categories.names
     found = {"region_purity": _purity(truth)}
     if term.assignment is not None:
-        clusters = np.zeros((int(term.assignment.max()) + 1, classes), dtype=np.int64)
+        clusters = np.zeros((int(term.assignment.max()) + 1, truth.shape[1]), dtype=np.int64)
         np.add.at(clusters, term.assignment.cpu().numpy(), truth)
         found["cluster_purity"] = _purity(clusters)
+    truth = np.stack([truth[:, list(members)].sum(1) for members in term.categories.members], 1)
     for name, labels in term.labels.items():
         frozen = labels[:-1].cpu().numpy()
         chosen = frozen != IGNORE
         found[f"{name}_share"] = 100 * truth[chosen].sum() / truth.sum()
         right = truth[chosen, frozen[chosen]].sum()
         found[f"{name}_precision"] = 100 * right / max(1, truth[chosen].sum())
+        for number in np.unique(frozen[chosen]).tolist():
+            own = truth[frozen == number]
+            found[f"{name}_right_{names[number]}"] = 100 * own[:, number].sum() / max(1, own.sum())
+            found[f"{name}_selects_{names[number]}"] = 100 * own.sum() / truth[chosen].sum()
     return {name: float(value) for name, value in found.items()}
 
 
@@ -150,13 +194,16 @@ def true_labels(trainer: Trainer) -> Iterator[None]:
     """RPT freezes, in the regions that it selects, the commonest true label. An oracle, for diagnosis."""
     counts, _ = trainer.images.regions.survey(trainer.images.target)
     truth = torch.from_numpy(region_truth(trainer, RegionRows(counts, torch.device("cpu"))))
-    right = torch.where(truth.sum(1) > 0, truth.argmax(1), IGNORE).byte()
+    right = torch.where(truth.sum(1) > 0, truth.argmax(1), IGNORE)
     freeze = RPTTerm._freeze
 
     def corrected(term: RPTTerm, table: RegionTable) -> None:
         freeze(term, table)
+        named = term.categories.labels(right.to(table.votes.device)).byte()
         for labels in term.labels.values():
-            labels[:-1] = torch.where(labels[:-1] != IGNORE, right, IGNORE)
+            labels[:-1] = torch.where(labels[:-1] != IGNORE, named, IGNORE)
+        term.doubted = 0  # a true label may name any category
+        term.believed = torch.ones_like(term.believed)
 
     RPTTerm._freeze = corrected
     try:
@@ -171,7 +218,7 @@ def _purity(counts: np.ndarray) -> float:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: a table for each commit, since gains are paired within one."""
+    """Markdown: a table for each commit and pair, since gains are paired within one."""
     by_commit: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         by_commit.setdefault(str(result["commit"])[:40], []).append(result)
@@ -179,41 +226,80 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def _table(results: list[dict[str, Any]]) -> str:
-    """One row an override, gains paired by seed."""
+    """One row an override, gains paired by seed, under the pair's protocols."""
+    parts = [
+        _pair_table([result for result in results if set(result["scores"]) == names], sorted(names))
+        for names in _distinct([set(result["scores"]) for result in results])
+    ]
+    return "\n\n".join(parts)
+
+
+def _distinct(values: list[set[str]]) -> list[set[str]]:
+    return [value for place, value in enumerate(values) if value not in values[:place]]
+
+
+def _pair_table(results: list[dict[str, Any]], protocols: list[str]) -> str:
+    heads = [head for name in protocols for head in (name, "gain", "least gain")]
     lines = [
-        "| on top of | RPT | seeds | mIoU | gain over none | PC selects / right | CC selects / right |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        f"| on top of | RPT | seeds | {' | '.join(heads)} | PC selects / right | CC selects / right |",
+        f"| --- | --- | ---: | {' | '.join('---:' for _ in heads)} | ---: | ---: |",
     ]
     runs = {(result["base"], result["row"], result["seed"]): result for result in results}
-    for base, rows in BASES.items():
-        for row in rows:
-            seeds = sorted(seed for found_base, found_row, seed in runs if (found_base, found_row) == (base, row))
-            if not seeds:
-                continue
-            own = [runs[base, row, seed] for seed in seeds]
-            floor = {seed: _miou(runs[base, "none", seed]) for seed in seeds if (base, "none", seed) in runs}
-            gains = [_miou(run) - floor[seed] for seed, run in zip(seeds, own, strict=True) if seed in floor]
-            cells = [_spread([_miou(run) for run in own]), _spread(gains) if row != "none" else ""]
+    for base in dict.fromkeys(result["base"] for result in results):
+        for row in [row for row in ROWS if any(found[:2] == (base, row) for found in runs)]:
+            own = {seed: run for (found, name, seed), run in sorted(runs.items()) if (found, name) == (base, row)}
+            cells = []
+            for protocol in protocols:
+                gains = [
+                    _miou(run, protocol) - _miou(runs[base, "none", seed], protocol)
+                    for seed, run in own.items()
+                    if (base, "none", seed) in runs and row != "none"
+                ]
+                cells += [_spread([_miou(run, protocol) for run in own.values()]), _spread(gains)]
+                cells.append(f"{min(gains):+.1f}" if gains else "")
             for name in ("patch", "cluster"):
-                shares = [run["diagnosis"].get(f"{name}_share") for run in own]
-                right = [run["diagnosis"].get(f"{name}_precision") for run in own]
+                shares = [run["diagnosis"].get(f"{name}_share") for run in own.values()]
+                right = [run["diagnosis"].get(f"{name}_precision") for run in own.values()]
                 known = None not in shares
                 cells.append(f"{statistics.mean(shares):.0f} % / {statistics.mean(right):.1f} %" if known else "")
-            lines.append(f"| {base} | {row} | {len(seeds)} | " + " | ".join(cells) + " |")
-    purities = {
-        name: statistics.mean(result["diagnosis"][name] for result in results if name in result["diagnosis"])
-        for name in ("region_purity", "cluster_purity")
-        if any(name in result["diagnosis"] for result in results)
-    }
+            lines.append(f"| {base} | {row} | {len(own)} | " + " | ".join(cells) + " |")
     commits = sorted({short_commit(result["commit"]) for result in results})
-    told = ", ".join(f"{name.replace('_', ' ')} {value:.1f} %" for name, value in purities.items())
     steps = sorted({result["steps"] for result in results})
-    head = f"CamVid val, 10 classes, {', '.join(map(str, steps))} steps, commit {', '.join(commits)}; {told}."
-    return "\n".join([head, "", *lines])
+    devices = sorted({result["device"] for result in results})
+    head = f"{', '.join(map(str, steps))} steps, commit {', '.join(commits)}, {', '.join(devices)}."
+    return "\n".join([head, "", *lines, "", *_labels_table(results)])
 
 
-def _miou(result: dict[str, Any]) -> float:
-    return float(result["scores"]["camvid10"]["miou"])
+def _labels_table(results: list[dict[str, Any]]) -> list[str]:
+    """How right frozen labels are by what they name, with each one's share of what is selected; means over seeds."""
+    found: dict[tuple[str, str, str], dict[str, list[tuple[float, float]]]] = {}
+    for result in results:
+        for key, right in result["diagnosis"].items():
+            part, _, name = key.partition("_right_")
+            if name:
+                place = found.setdefault((result["base"], result["row"], part), {})
+                place.setdefault(name, []).append((right, result["diagnosis"][f"{part}_selects_{name}"]))
+    names = list(dict.fromkeys(name for place in found.values() for name in place))
+    if not names:
+        return []
+    lines = [
+        "Labels of the last round that are right, percent (in brackets, of what is selected):",
+        "",
+        f"| on top of | RPT | labels | {' | '.join(names)} |",
+        f"| --- | --- | --- | {' | '.join('---:' for _ in names)} |",
+    ]
+    for (base, row, part), place in found.items():
+        cells = []
+        for name in names:
+            values = place.get(name, [])
+            right, share = [statistics.mean(side) for side in zip(*values, strict=True)] if values else (0.0, 0.0)
+            cells.append(f"{right:.0f} ({share:.0f})" if values else "–")
+        lines.append(f"| {base} | {row} | {part} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _miou(result: dict[str, Any], protocol: str) -> float:
+    return float(result["scores"][protocol]["miou"])
 
 
 def _spread(values: list[float]) -> str:
@@ -231,22 +317,34 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, with an equal share of the cores each")
     options = parser.parse_args()
     if unknown := (set(options.bases) - set(BASES)) | (set(options.rows) - set(ROWS)):
         raise UserError(f"Unknown: {', '.join(sorted(unknown))}. Bases: {', '.join(BASES)}. Rows: {', '.join(ROWS)}.")
-    for seed in options.seeds:
-        for base in options.bases:
-            for row in (row for row in BASES[base] if row in options.rows):
-                runtime = Runtime(
-                    seed=seed,
-                    data_root=options.data_root,
-                    runs=options.runs,
-                    tracking="none",
-                    workers=options.workers,
-                    log_every=50,
-                    save_every=200,
-                )
-                results = keep(RESULTS, run_row(base, row, runtime), ("base", "row", "seed", "commit"))
+    tasks = [
+        Task(
+            base,
+            row,
+            Runtime(
+                seed=seed,
+                data_root=options.data_root,
+                runs=options.runs,
+                tracking="none",
+                workers=options.workers,
+                log_every=50,
+                save_every=200,
+            ),
+        )
+        for seed in options.seeds
+        for base in options.bases
+        for row in BASES[base]
+        if row in options.rows
+    ]
+    first = {(task.base, task.runtime.seed): task for task in reversed(tasks)}  # make the warm-ups
+    rest = [task for task in tasks if task not in first.values()]
+    for group in (list(first.values()), rest):
+        for result in run_all(run_task, group, "local", options.jobs):
+            results = keep(RESULTS, result, ("base", "row", "seed"))
     print(table(results))
 
 

@@ -26,7 +26,7 @@ from da_toolkit.report.choosing import choosers
 from da_toolkit.report.comparison import choosing_grid
 from da_toolkit.report.grid import to_markdown
 from da_toolkit.report.runs import Run
-from da_toolkit.report.table import markdown, summarize
+from da_toolkit.report.table import failing_grid, markdown, summarize
 from da_toolkit.runs.checkpoint import Checkpoints
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
@@ -37,7 +37,7 @@ METHODS = [
     *("source_only", "target_bn", "lab", "fda"),
     *("adaptseg", "adaptseg_ls", "fada", "minent", "advent", "maxsquare"),
     *("cbst", "crst", "crst_soft", "iast", "proda", "dacs", "daformer", "mic", "advent_daformer"),
-    *("adv_rpt", "advent_rpt", "dacs_rpt"),
+    *("adv_rpt", "advent_rpt", "dacs_rpt", "adv_mic", "adv_mic_rpt"),
     *("tent", "source_free_shot", "cotta"),
     "oracle",
 ]
@@ -46,6 +46,8 @@ START = "source_only"
 LOOKS = 4
 PAIRS = {
     "camvid": "CARLA -> CamVid val, 10 classes, labels at 480x360. The files are a lossy copy (480x360, JPEG q90).",
+    "carla": "CARLA -> Cityscapes at 256x128 val (Frankfurt and Lindau), lossy labels, 11 classes: not comparable with "
+    "published Cityscapes scores.",
     "streets": "Street world, game -> camera val, 19 classes, the demo network.",
 }
 
@@ -135,6 +137,11 @@ def main() -> None:
     print(table(options.pair, results, protocols_for(recipe.target.label_space)[0].name))
 
 
+def tables(pair: str, results: list[dict[str, Any]], protocols: tuple[str, ...]) -> str:
+    """The Markdown section of one pair under several protocols."""
+    return "\n\n".join(table(pair, results, protocol) for protocol in protocols)
+
+
 def table(pair: str, results: list[dict[str, Any]], protocol: str) -> str:
     """The Markdown section of one pair."""
     if pair not in PAIRS:
@@ -142,8 +149,13 @@ def table(pair: str, results: list[dict[str, Any]], protocol: str) -> str:
     commits = sorted({short_commit(result["commit"]) for result in results})
     results = sorted(results, key=lambda result: (_place(result["recipe"]), result["seed"]))
     steps = sorted({result["steps"] for result in results})
-    budget = f"Protocol {protocol}; {', '.join(map(str, steps))} steps; commit {', '.join(commits)}."
-    scores = f"### {pair}\n\n{PAIRS[pair]} {budget}\n\n{markdown(summarize(results, protocol))}"
+    devices = sorted({result["device"] for result in results})
+    made = f"commit {', '.join(commits)}; {', '.join(devices)}"
+    budget = f"Protocol {protocol}; {', '.join(map(str, steps))} steps; {made}."
+    rows = summarize(results, protocol)
+    scores = f"### {pair}\n\n{PAIRS[pair]} {budget}\n\n{markdown(rows)}"
+    if any(row.fails for row in rows):
+        scores += f"\nWhat each row fails at:\n\n{to_markdown(failing_grid(rows))}"
     looks = [Run(HERE, result).evaluations for result in results]
     choosing = choosing_grid(choosers(looks, protocol), "choosing")
     if choosing is None:

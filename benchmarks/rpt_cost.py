@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ablation import ORACLE, ROWS, with_parts
+from ablation import ORACLE, ROWS, overridden
 from lightning.fabric import Fabric
 
 from da_toolkit.data.superpixels import SuperpixelCache
@@ -57,10 +57,10 @@ def times(turns: int) -> dict[str, dict[str, float]]:
         SuperpixelCache(superpixels, recipe.target.size).survey(data[1])
         refresh = {"superpixels": time.perf_counter() - begin}
         trainers = {}
-        for row, parts in ROWS.items():
-            if row == ORACLE:
-                continue  # costs what PC does
-            trainers[row] = Trainer(with_parts(recipe, parts), Fabric(devices=1), *data)
+        for row, override in ROWS.items():
+            if override.changes or row == ORACLE:
+                continue  # they cost what "all" does
+            trainers[row] = Trainer(overridden(recipe, override), Fabric(devices=1), *data)
             begin = time.perf_counter()
             trainers[row].begin(recipe.schedule.stages[0])
             refresh[row] = time.perf_counter() - begin

@@ -36,6 +36,7 @@ from da_toolkit.errors import UserError, exits_cleanly
 HERE = Path(__file__).parent
 TABLES: dict[str, Callable[[Any], str]] = {
     "accuracy_camvid": lambda results: accuracy.table("camvid", results, "camvid10"),
+    "accuracy_carla": lambda results: accuracy.tables("carla", results, ("streets11", "streets8", "streets7")),
     "accuracy_streets": lambda results: accuracy.table("streets", results, "cityscapes19"),
     "ablation": ablation.table,
     "rpt_clusters": rpt_clusters.table,

@@ -41,6 +41,8 @@ recipe = Recipe(
         note="the authors' released run; with an ImageNet-trained ViT-Adapter and its pyramid, distance to a frozen "
         "DINOv2, masked tokens, stronger source augmentation, crops of 1024 and batches of 8, which ours lacks; not "
         "reproduced here",
+        network="DINOv2 with ViT-Adapter",
+        start="DINOv2",
         protocol="synthia16",
     ),
 )

@@ -33,5 +33,11 @@ recipe = Recipe(
     target_augmentation=Augmentation(flip=True, crop=(1024, 1024)),
     rare_classes=RareClasses(temperature=0.01, least=3_000 / (1052 * 1914), least_of_crop=6_000 / 1024**2),
     evaluation=Evaluation(window=(1024, 1024), stride=(512, 512), batch_size=1),
-    reported=Reported(miou=73.8, paper="Hoyer et al., ECCV 2022", note="not reproduced here"),
+    reported=Reported(
+        miou=73.8,
+        paper="Hoyer et al., ECCV 2022",
+        note="not reproduced here",
+        network="HRDA on DAFormer, MiT-B5",
+        start="ImageNet",
+    ),
 )

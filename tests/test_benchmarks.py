@@ -41,6 +41,8 @@ recipe = Recipe(
                 Cluster(threshold=0.0, clusters=8, components=4),
                 SpatialLogic(steps=5, width=8, threshold=0.5),
                 Superpixels(12),
+                "class",
+                trust=0.0,
             ),
         ),
     ),
@@ -54,7 +56,7 @@ def test_the_oracle_row_freezes_true_labels_in_the_same_regions(tmp_path):
     file = tmp_path / "tiny.py"
     file.write_text(RECIPE)
     runtime = Runtime(runs=tmp_path, workers=0, tracking="none")
-    ours, oracle = (ablation.run_row(str(file), row, runtime)["diagnosis"] for row in ("PC", ablation.ORACLE))
+    ours, oracle = (ablation.run_row(str(file), row, runtime)["diagnosis"] for row in ("all", ablation.ORACLE))
     assert oracle["patch_share"] == ours["patch_share"]
     assert oracle["patch_precision"] == pytest.approx(oracle["region_purity"])
     assert oracle["patch_precision"] > ours["patch_precision"] + 10
@@ -68,7 +70,7 @@ def test_a_row_that_goes_on_from_the_shared_warm_up_is_the_whole_run(row, tmp_pa
     result = ablation.run_row(str(file), row, runtime)
     whole = Session(
         "whole",
-        ablation.with_parts(load_recipe(file), ablation.ROWS[row]),
+        ablation.overridden(load_recipe(file), ablation.ROWS[row]),
         Runtime(runs=tmp_path / "alone", workers=0, tracking="none"),
     )
     whole.run()
@@ -196,6 +198,7 @@ def test_the_accuracy_table_tells_what_each_way_of_choosing_would_have_picked():
         ]
         scores = {"camvid10": {"miou": looks[-1][0], "per_class": {"road": 50.0}}}
         rest = {"method": recipe, "steps": 500, "seconds": 1.0, "peak_memory_mb": 1.0, "commit": "a" * 40 + "-dirty"}
+        rest["device"] = "cpu (x86_64)"
         return {"recipe": recipe, "seed": seed, "scores": scores, "evaluations": evaluations, "reported": None, **rest}
 
     results = [

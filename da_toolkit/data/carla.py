@@ -18,6 +18,8 @@ from da_toolkit.registry import DOMAINS
 
 BONNET = 0.83
 """Share of the height below which the car's own bonnet fills the frame, labelled vehicle."""
+FRAME = (298, 480)
+"""Height and width of a frame without it."""
 
 
 def sky_of(ids: np.ndarray) -> np.ndarray:
@@ -27,13 +29,14 @@ def sky_of(ids: np.ndarray) -> np.ndarray:
     return np.isin(regions, touching[touching > 0])
 
 
-def kept_rows(frame: tuple[int, int], size: tuple[int, int]) -> slice:
-    """The rows of a frame (height, width) above the bonnet; of them the lowest, where `size` is a wider picture.
+def kept_rows(height: int, size: tuple[int, int]) -> slice:
+    """The rows of a frame above the bonnet; of them the lowest, where `size` (height, width) is a wider picture.
 
     So a frame of 480x360 brought to 256x128 is its lowest 480x240 above the bonnet, in the shape of Cityscapes.
     """
-    bottom = int(BONNET * frame[0])
-    return slice(max(0, bottom - round(frame[1] * size[0] / size[1])), bottom)
+    bottom = int(BONNET * height)
+    share = min(1.0, size[0] / size[1] * FRAME[1] / FRAME[0])
+    return slice(bottom - round(share * bottom), bottom)
 
 
 class CarlaData(FileDomainData):
@@ -43,7 +46,7 @@ class CarlaData(FileDomainData):
 
     def image(self, index: int) -> np.ndarray:
         image = super().image(index)
-        return image[kept_rows(image.shape[:2], self.size)]
+        return image[kept_rows(len(image), self.size)]
 
     def label(self, index: int) -> np.ndarray:
         label, ids = super().label(index), self.raw_ids(index)
@@ -51,7 +54,7 @@ class CarlaData(FileDomainData):
         if sky is not None:
             above = int(BONNET * len(ids))
             label[:above][sky_of(ids[:above])] = sky
-        return label[kept_rows(label.shape, self.size)]
+        return label[kept_rows(len(label), self.size)]
 
 
 @DOMAINS.register(family="synthetic", paper="Dosovitskiy et al., CoRL 2017 (arXiv 1711.03938)")
@@ -62,7 +65,7 @@ class Carla(Domain):
     Where `size` is a wider picture than that, the frame's upper rows are cut away too.
     """
 
-    size: tuple[int, int] = (298, 480)
+    size: tuple[int, int] = FRAME
     labels: Labels = "camvid11"
     folder: ClassVar[str] = "carla"
     encoding: ClassVar[RawClasses] = CARLA_IDS

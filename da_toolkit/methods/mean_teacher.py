@@ -203,7 +203,8 @@ def daformer() -> SourceOnly:
     family="self-training",
     paper="Hoyer et al., CVPR 2023 (arXiv 2212.01322)",
     use="as `daformer`, when context should decide where appearance cannot.",
-    missing="HRDA's two resolutions, on which the row stands; ours is on DAFormer.",
+    missing="nothing that we know of in the method; the last weights are scored. `mic_gta` is on DAFormer.",
+    recipe="mic_hrda_gta",
 )
 def mic() -> SourceOnly:
     """DAFormer's training with masked image consistency."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from da_toolkit.report.runs import Evaluation
 
+WRONG_WAY, ENOUGH = -0.3, 8
+"""Rank correlation at which a validator is said to mislead, and the evaluations that it must be known for."""
+
 LAST = "last step"
 ORACLE_CHOICE = "oracle: uses target labels"
 
@@ -83,6 +86,19 @@ def choosers(runs: Sequence[Sequence[Evaluation]], protocol: str) -> list[Choose
                 all=len(whole),
             )
         )
+    return found
+
+
+def misleading(ways: Sequence[Chooser]) -> list[str]:
+    """A sentence on each validator whose rank correlation with mIoU over all evaluations is clearly negative."""
+    found = []
+    for way in ways:
+        value = way.correlation_all
+        if value is not None and way.all >= ENOUGH and value <= WRONG_WAY:
+            found.append(
+                f"{way.name} ranks these {way.all} evaluations the wrong way ({value:+.2f}): what it calls best tends "
+                "to be worse. Do not choose by it on such data."
+            )
     return found
 
 

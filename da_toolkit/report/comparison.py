@@ -9,7 +9,7 @@ from typing import Any
 
 from da_toolkit.errors import unknown_name
 from da_toolkit.report.bootstrap import LEVEL, RESAMPLES, Interval
-from da_toolkit.report.choosing import LAST, ORACLE_CHOICE, Chooser, choices, choosers, validator_names
+from da_toolkit.report.choosing import LAST, ORACLE_CHOICE, Chooser, choices, choosers, misleading, validator_names
 from da_toolkit.report.grid import UNKNOWN, Grid
 from da_toolkit.report.paired import paired_differences
 from da_toolkit.report.runs import Run
@@ -54,6 +54,7 @@ class Comparison:
         if self.differences:
             head = f"vs. {self.baseline} [{100 * LEVEL:.0f} %]"
             more[head] = [str(self.differences.get(row.recipe, UNKNOWN)) for row in self.rows]
+        more["costliest confusion"] = [UNKNOWN if row.fails is None else str(row.fails) for row in self.rows]
         return score_grid(self.rows, f"{self.protocol}: mIoU, percent", more).without_empty_columns()
 
     def classes(self) -> Grid:
@@ -166,6 +167,7 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
             f'equals). "{ORACLE_CHOICE}" takes the highest mIoU, which nobody can do without labels. Rank correlation '
             "is Spearman's, between a validator and mIoU."
         )
+        notes += misleading(ways)
     elif len(ways) > 2:
         notes.append(
             "How to choose a step without target labels is not shown: no run was scored on its way "

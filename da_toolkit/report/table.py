@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from da_toolkit.report.confusing import Confusion, costliest
 from da_toolkit.report.grid import UNKNOWN, Grid, to_markdown, to_rich
 
 # A result names its method by its settings class, with "+" and the regularizers' if it has any.
@@ -34,6 +35,8 @@ class Row:
     """Median run time."""
     peak_memory_mb: float | None
     """Largest of any seed."""
+    fails: Confusion | None
+    """The confusion that costs most, all seeds together; none where runs keep no matrix of the scored classes."""
     reported: float | None
     """The paper's mIoU, measured by its authors under this protocol."""
     paper: str
@@ -94,6 +97,7 @@ def _row(name: str, runs: list[dict[str, Any]], protocol: str, floor: float | No
         per_class={name: _mean(s["per_class"].get(name) for s in scores) for name in classes},
         seconds=statistics.median(known) if (known := _known(runs, "seconds")) else None,
         peak_memory_mb=max(_known(runs, "peak_memory_mb"), default=None),
+        fails=costliest(runs, list(classes)),
         reported=reported.get("miou"),
         paper=reported.get("paper", ""),
     )
@@ -173,6 +177,12 @@ def class_grid(rows: Sequence[Row], title: str = "") -> Grid:
     classes = classes_of(rows)
     lines = tuple((row.recipe, *(number(row.per_class.get(name)) for name in classes)) for row in rows)
     return Grid(("recipe", *classes), lines, title)
+
+
+def failing_grid(rows: Sequence[Row], title: str = "") -> Grid:
+    """One line a recipe: the confusion that costs it most."""
+    lines = [(row.recipe, UNKNOWN if row.fails is None else str(row.fails)) for row in rows]
+    return Grid(("recipe", "costliest confusion"), tuple(lines), title)
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -53,8 +53,9 @@ def environment(device: "torch.device") -> dict[str, Any]:
 def git_commit(folder: Path) -> str | None:
     """The checkout's commit, with "-dirty" where tracked files other than `benchmarks/results` differ from it.
 
-    None outside a checkout, without git, and for a folder the checkout does not track, such as a virtual
-    environment inside somebody's project.
+    Outside a checkout, without git, and for a folder the checkout does not track, such as a virtual environment inside
+    somebody's project, what the environment variable DA_TOOLKIT_COMMIT says, as images built of a commit may set it, or
+    none.
     """
     try:
         _git(folder, "ls-files", "--error-unmatch", ".")
@@ -63,7 +64,7 @@ def git_commit(folder: Path) -> str | None:
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *places)
         return head + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
-        return None
+        return os.environ.get("DA_TOOLKIT_COMMIT")
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -38,17 +38,21 @@ class Scoring:
         self.validators = _make_validators(trainer)
         self.evaluations: list[dict[str, Any]] = []
         self.kept_best: dict[str, Any] | None = None
+        self.confusion: list[list[int]] = []
+        """Pixels of the last evaluation: rows = label, columns = prediction."""
 
     def state(self) -> dict[str, Any]:
         """What a resumed run goes on from."""
         return {
             "evaluations": self.evaluations,
             "kept_best": self.kept_best,
+            "confusion": self.confusion,
             "validators": self.validators.state_dict() if self.validators else None,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.evaluations, self.kept_best = state["evaluations"], state["kept_best"]
+        self.confusion = state["confusion"]
         if self.validators:
             self.validators.load_state_dict(state["validators"])
 
@@ -77,7 +81,9 @@ class Scoring:
             self._put_back(buffers)
             set_random_state(random, self.trainer.fabric.device)
             raise
-        scores = {p.name: score(confusions.sum(0), p) for p in self.protocols}
+        summed = confusions.sum(0)
+        self.confusion = summed.tolist()
+        scores = {p.name: score(summed, p) for p in self.protocols}
         as_json = {name: value.to_json() for name, value in scores.items()}
         self.evaluations.append({"step": step, "scores": as_json, "validators": found})
         self.keep_best(step, found | {"target_labels": scores[self.protocols[0].name].miou})
@@ -118,7 +124,7 @@ class Scoring:
             buffer.copy_(before)
 
     def result(self) -> dict[str, Any]:
-        """The last scores, all of them, and which would have been chosen."""
+        """The last scores and confusion matrix, all scores, and which would have been chosen."""
         main = self.protocols[0].name
         scored = [entry for entry in self.evaluations if entry["scores"][main]["miou"] is not None]
         best = max(scored, key=lambda entry: entry["scores"][main]["miou"], default=None)
@@ -127,6 +133,7 @@ class Scoring:
             "oracle_choice_on_target_labels": {"step": best["step"], **best["scores"]} if best else None,
             "evaluations": self.evaluations,
             "kept_best": self.kept_best,
+            "confusion": {"classes": list(self.val.label_space.classes), "matrix": self.confusion},
         }
 
     def keep_best(self, step: int, found: dict[str, float]) -> None:

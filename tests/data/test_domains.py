@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from da_toolkit.data import GTA5, CamVid, Carla, Cityscapes, Folder, Synthia
+from da_toolkit.data import GTA5, CamVid, Carla, Cityscapes, CityscapesSmall, Folder, Synthia
 from da_toolkit.data.carla import sky_of
 from da_toolkit.data.labels import CAMVID11, CITYSCAPES19, SYNTHIA16
 from da_toolkit.errors import UserError
@@ -199,3 +199,37 @@ def test_the_real_pair():
         assert set(np.unique(label)) <= {*range(11), 255}
     label = carla.label(0)
     assert (label[0] == CAMVID11.index("sky")).mean() > 0.5 and label.shape == (298, 480)
+
+
+@pytest.mark.parametrize(("size", "rows"), [((298, 480), (0, 298)), ((128, 256), (58, 298)), ((300, 300), (0, 298))])
+def test_carla_keeps_the_lowest_rows_of_a_wider_picture(size, rows, tmp_path):
+    ids = np.full((360, 480), 7, np.uint8)
+    ids[:100] = 0
+    image = np.repeat(np.arange(360, dtype=np.uint8)[:, None], 480, 1)
+    write(tmp_path / "CameraRGB" / "f.png", np.stack([image] * 3, 2))
+    write(tmp_path / "CameraSeg" / "f.png", ids)
+    data = Carla(root=tmp_path, size=size).build("train")
+    expected = np.arange(*rows, dtype=np.uint8)
+    assert data.image(0)[:, 0, 0].tolist() == expected.tolist()
+    assert (data.label(0)[:, 0] == CAMVID11.index("sky")).tolist() == [row < 100 for row in range(*rows)]
+
+
+def test_small_cityscapes_is_read_in_the_classes_of_the_streets(tmp_path):
+    ids = np.array([[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11], [12, 13, 14, 15, 16, 255]], np.uint8)
+    for split in ("train", "val"):
+        write(tmp_path / split / "images" / "0001.jpg", rgb(3, 6))
+        write(tmp_path / split / "labels" / "0001.png", ids)
+    domain = CityscapesSmall(root=tmp_path)
+    names = [
+        None if number == 255 else domain.label_space.classes[number] for number in domain.build("val").label(0).ravel()
+    ]
+    assert names == [
+        *("road", "sidewalk", "building", "wall", "fence", "pole", None, "sign", "vegetation", "vegetation", "sky"),
+        *("person", "person", "vehicle", "vehicle", "vehicle", "vehicle", None),
+    ]
+    assert domain.build("train").has_labels and domain.size == (128, 256)
+    (tmp_path / "val" / "labels" / "0001.png").unlink()
+    with pytest.raises(UserError, match="CityscapesSmall val"):
+        domain.build("val").label(0)
+    with pytest.raises(UserError, match="split of CityscapesSmall"):
+        domain.build("trian")

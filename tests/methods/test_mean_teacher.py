@@ -207,6 +207,36 @@ def test_the_masked_loss_shows_the_network_less_than_the_teacher(tiny_trainer):
     torch.testing.assert_close(found["masked"], 2 * (each * sure).mean(), rtol=1e-4, atol=1e-5)
 
 
+def test_labels_of_categories_equal_a_loop(tiny_trainer):
+    """The teacher's pixels pay -log of their category's probability, the pasted ones -log of their class's."""
+    term = make(tiny_trainer, level="category").terms[-1]
+    logits = torch.randn(1, 19, 3, 4)
+    label = torch.tensor([[[0, 1, 2, 255], [13, 18, 8, 9], [10, 11, 5, 255]]])
+    pasted = torch.rand(1, 3, 4) > 0.5
+    weights = torch.rand(1, 3, 4)
+    probabilities, total = logits.softmax(1), 0.0
+    for y in range(3):
+        for x in range(4):
+            own = int(label[0, y, x])
+            if own == 255:
+                continue
+            members = next(m for m in term.categories.members if own in m)
+            sure = probabilities[0, own if pasted[0, y, x] else list(members), y, x].sum()
+            total -= float(weights[0, y, x] * sure.log())
+    assert term._loss(logits, label, weights, pasted).item() == pytest.approx(total / 12, rel=1e-5)
+
+
+def test_a_teacher_of_categories_says_nothing_of_the_class(tiny_trainer):
+    """Road called sidewalk costs nothing, where both are flat."""
+    term = make(tiny_trainer, level="category", mix=ClassMix(weight=0.0), masking=Masking()).terms[-1]
+    logits = torch.full((1, 19, 1, 1), -30.0)
+    logits[:, 1] = 30.0
+    nowhere = torch.zeros(1, 1, 1, dtype=torch.bool)
+    for label, cost in ((0, 0.0), (1, 0.0), (2, 60.0)):
+        found = term._loss(logits, torch.full((1, 1, 1), label), torch.ones(1, 1, 1), nowhere)
+        assert found.item() == pytest.approx(cost, abs=1.5)
+
+
 def test_no_gradient_reaches_the_teacher_and_it_follows_every_step(tiny_trainer):
     trainer = make(tiny_trainer)
     before = copy.deepcopy(trainer.terms[1].teacher.network.state_dict())

@@ -1,0 +1,61 @@
+"""The confusion that costs a run most: which class is called what, and what its score would gain without that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Pixels of one class that are called another."""
+
+    label: str
+    called: str
+    share: float
+    """Percent of the class's pixels."""
+    cost: float
+    """Points of mIoU that would be gained if these pixels alone were right."""
+
+    def __str__(self) -> str:
+        return f"{self.label} called {self.called}: {self.share:.0f} % of it, {self.cost:.1f} points"
+
+
+def costliest(results: Sequence[dict[str, Any]], scored: Sequence[str]) -> Confusion | None:
+    """The confusion whose correction alone would raise the mIoU over the `scored` classes most, the first of equals.
+
+    Args:
+        results: contents of `result.json`, whose pixels are counted together; none is found where one keeps no
+            "confusion", its classes differ, or nothing is confused.
+        scored: classes that the mean is taken over; they must be the classes of the matrix, not merged ones.
+    """
+    kept: list[dict[str, Any]] = [result.get("confusion") or {"classes": []} for result in results]
+    if not kept or any(one["classes"] != kept[0]["classes"] for one in kept):
+        return None
+    classes: list[str] = kept[0]["classes"]
+    if not set(scored) <= set(classes):
+        return None
+    counts = np.sum([np.asarray(one["matrix"], dtype=np.int64) for one in kept], axis=0)
+    places = [classes.index(name) for name in scored]
+    before = _miou(counts, places)
+    found: Confusion | None = None
+    for label, called in zip(*np.nonzero(counts), strict=True):
+        if label == called:
+            continue
+        mended = counts.copy()
+        mended[label, label] += mended[label, called]
+        mended[label, called] = 0
+        cost = 100 * (_miou(mended, places) - before)
+        if found is None or cost > found.cost:
+            share = 100 * counts[label, called] / counts[label].sum()
+            found = Confusion(classes[label], classes[called], float(share), float(cost))
+    return found
+
+
+def _miou(counts: np.ndarray, places: Sequence[int]) -> float:
+    """Mean IoU, 0..1, over those of the classes that occur; rows = label."""
+    right = np.diag(counts).astype(float)
+    union = counts.sum(0) + counts.sum(1) - right
+    known = [place for place in places if union[place] > 0]
+    return float(np.mean(right[known] / union[known])) if known else 0.0
