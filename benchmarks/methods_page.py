@@ -117,13 +117,23 @@ def row_of(entry: Entry) -> str:
     return f"{row.miou} mIoU ({row.paper}; {pair}, {row.protocol}; {start}; `{name}`: {row.note})"
 
 
+def facts(entry: Entry, speed: dict[str, Any]) -> list[str]:
+    """Terms, cost, published row and what is missing, a line each; `speed`: contents of results/speed.json."""
+    cost = speed["step_ms"].get(entry.name)
+    return [
+        f"- terms: {parts(entry.build())}",
+        f"- cost: {cost / speed['step_ms']['source_only']:.2f}" if cost else "- cost: not measured",
+        f"- published row: {row_of(entry) or 'none'}",
+        f"- what is missing: {entry.missing}",
+    ]
+
+
 def page(speed: dict[str, Any]) -> str:
     """Markdown.
 
     Args:
         speed: contents of results/speed.json.
     """
-    base = speed["step_ms"]["source_only"]
     lines = [
         "# Methods",
         "",
@@ -144,17 +154,15 @@ def page(speed: dict[str, Any]) -> str:
     for family, entries in families.items():
         lines += ["", f"## {family}"]
         for entry in entries:
-            cost = speed["step_ms"].get(entry.name)
             lines += [
                 "",
                 f"### {entry.name}",
                 f"{entry.summary} {entry.paper}".strip(),
                 "",
-                f"- terms: {parts(entry.build())}",
-                f"- cost: {cost / base:.2f}" if cost else "- cost: not measured",
+                f"Formula, settings, when it fails: [{entry.name}](methods/{entry.name}.md)",
+                "",
+                *facts(entry, speed),
                 f"- when to use it: {entry.use}",
-                f"- published row: {row_of(entry) or 'none'}",
-                f"- what is missing: {entry.missing}",
                 f"- how it was checked: {CHECKS[entry.name][0]} (`tests/methods/{CHECKS[entry.name][1]}`)",
             ]
     lines += ["", "## Terms that join any method", "", "| name | what it does | paper |", "| --- | --- | --- |"]

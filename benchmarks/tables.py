@@ -1,4 +1,4 @@
-"""Writes the tables of benchmarks/README.md from results/*.json, and docs/methods.md: no number is typed by hand.
+"""Writes the tables of pages from results/*.json, and docs/methods: no number is typed by hand.
 
     python benchmarks/tables.py
 
@@ -17,7 +17,9 @@ import backbones
 import chaos
 import compare_speed
 import export_equality
+import hours
 import hrda
+import method_pages
 import methods_page
 import official_layouts
 import predict_speed
@@ -51,7 +53,12 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "predict_speed": predict_speed.table,
     "export_equality": export_equality.table,
     "hrda": hrda.table,
+    "hours": hours.table,
 }
+RESULTS = {"hours": "sizes"}
+"""Tables of results that have another name."""
+PAGES = (HERE / "README.md", HERE.parent / "docs" / "reproduce.md")
+"""What holds tables between markers."""
 
 
 def filled(text: str) -> str:
@@ -60,8 +67,8 @@ def filled(text: str) -> str:
     def fill(match: re.Match[str]) -> str:
         name = match[1]
         if name not in TABLES:
-            raise UserError(f"benchmarks/README.md: the marker {name!r} names no table; known: {', '.join(TABLES)}.")
-        file = HERE / "results" / f"{name}.json"
+            raise UserError(f"The marker {name!r} names no table; known: {', '.join(TABLES)}.")
+        file = HERE / "results" / f"{RESULTS.get(name, name)}.json"
         table = TABLES[name](json.loads(file.read_text())).strip() if file.exists() else "No results yet."
         return f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
 
@@ -69,10 +76,14 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    page = HERE / "README.md"
-    page.write_text(filled(page.read_text()))
-    methods_page.PAGE.write_text(methods_page.page(json.loads((HERE / "results" / "speed.json").read_text())))
-    print(f"{page} and {methods_page.PAGE} written")
+    for page in PAGES:
+        page.write_text(filled(page.read_text()))
+    speed = json.loads((HERE / "results" / "speed.json").read_text())
+    methods_page.PAGE.write_text(methods_page.page(speed))
+    method_pages.FOLDER.mkdir(exist_ok=True)
+    for file, text in method_pages.pages(speed).items():
+        file.write_text(text)
+    print(f"written: {', '.join(map(str, (*PAGES, methods_page.PAGE, method_pages.FOLDER)))}")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ from da_toolkit.runs.trained import TrainedRun
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """A recipe by its name or file.
 
-    >>> import da_toolkit as dt
-    >>> recipe = dt.load_recipe("adaptseg_gta")
-    >>> recipe.batch_size
-    1
+    Examples:
+        >>> import da_toolkit as dt
+        >>> recipe = dt.load_recipe("adaptseg_gta")
+        >>> recipe.batch_size
+        1
 
     Raises:
         UserError: there is none of that name (the nearest is told), or the file is wrong.
@@ -36,10 +37,11 @@ def train(
 ) -> TrainedRun:
     """Train and score a recipe; an unfinished run of it goes on. What it wrote is in the folder of the returned run.
 
-    >>> import da_toolkit as dt
-    >>> run = dt.train("source_only_gta", demo=True, steps=2, tracking="none", workers=0)
-    >>> run.folder
-    PosixPath('runs/source_only_gta_demo/0')
+    Examples:
+        >>> import da_toolkit as dt
+        >>> run = dt.train("source_only_gta", demo=True, steps=2, tracking="none", workers=0)
+        >>> run.folder
+        PosixPath('runs/source_only_gta_demo/0')
 
     Args:
         recipe: a recipe, or its name or file.
@@ -81,12 +83,13 @@ def train(
 def load_run(folder: str | Path, best: bool = False, recipe: str | Path = "") -> TrainedRun:
     """A finished run, whose `predict` takes images of your own.
 
-    >>> import numpy as np
-    >>> import da_toolkit as dt
-    >>> run = dt.load_run("runs/source_only_gta_demo/0")
-    >>> prediction = run.predict(np.zeros((96, 192, 3), np.uint8))
-    >>> prediction.classes.shape, prediction.names[0]
-    ((96, 192), 'road')
+    Examples:
+        >>> import numpy as np
+        >>> import da_toolkit as dt
+        >>> run = dt.load_run("runs/source_only_gta_demo/0")
+        >>> prediction = run.predict(np.zeros((96, 192, 3), np.uint8))
+        >>> prediction.classes.shape, prediction.names[0]
+        ((96, 192), 'road')
 
     Args:
         folder: RUNS/RECIPE/SEED, such as "runs/adaptseg_gta/0".
@@ -106,10 +109,11 @@ def compare(
 ) -> list[comparison.Comparison]:
     """Finished runs side by side, one comparison for each scoring protocol.
 
-    >>> import da_toolkit as dt
-    >>> [comparison] = dt.compare("runs")
-    >>> [row.recipe for row in comparison.rows]
-    ['source_only_gta_demo']
+    Examples:
+        >>> import da_toolkit as dt
+        >>> [comparison] = dt.compare("runs")
+        >>> [row.recipe for row in comparison.rows]
+        ['source_only_gta_demo']
 
     Args:
         places: folders of runs, or folders that hold runs at any depth, also in lists.

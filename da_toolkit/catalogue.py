@@ -57,9 +57,10 @@ def listed(kind: str, pattern: str = "*", family: str = "*") -> list[Listed]:
 def list_methods(pattern: str = "*", family: str = "*") -> list[str]:
     """Names of methods that match shell patterns.
 
-    >>> import da_toolkit as dt
-    >>> dt.list_methods("*ent*")
-    ['advent', 'advent_multi', 'minent', 'tent']
+    Examples:
+        >>> import da_toolkit as dt
+        >>> dt.list_methods("*ent*")
+        ['advent', 'advent_multi', 'minent', 'tent']
     """
     return [entry.name for entry in listed("method", pattern, family)]
 

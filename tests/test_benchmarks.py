@@ -5,10 +5,15 @@ from pathlib import Path
 
 import ablation
 import accuracy
+import hours
+import method_formulas
+import method_pages
 import methods_page
 import pytest
 import records
+import settings_table
 import tables
+from method_formulas import told
 
 from da_toolkit.errors import UserError
 from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
@@ -97,9 +102,9 @@ def test_a_result_takes_the_place_of_its_elder(tmp_path):
 
 
 def test_every_table_of_the_page_is_up_to_date():
-    """benchmarks/README.md holds what tables.py writes from results/*.json: no number was typed."""
-    page = (Path(tables.__file__).parent / "README.md").read_text()
-    assert tables.filled(page) == page
+    """Pages hold what tables.py writes from results/*.json: no number was typed."""
+    for page in tables.PAGES:
+        assert tables.filled(page.read_text()) == page.read_text()
     with pytest.raises(UserError, match="'nothing' names no table"):
         tables.filled("<!-- nothing -->\n<!-- /nothing -->")
 
@@ -113,6 +118,52 @@ def test_the_page_of_methods_is_the_registrys():
     for _, place in methods_page.CHECKS.values():
         file, test = place.split("::")
         assert f"def {test}(" in (Path(__file__).parent / "methods" / file).read_text()
+
+
+def test_every_method_has_a_page_of_its_own_with_formula_settings_and_failures():
+    """docs/methods/ is what tables.py writes, and nothing else."""
+    speed = json.loads((Path(tables.__file__).parent / "results" / "speed.json").read_text())
+    pages = method_pages.pages(speed)
+    assert {file: file.read_text() for file in method_pages.FOLDER.iterdir()} == pages
+    _, every = told()
+    assert set(every) == set(METHODS.names()) == {file.stem for file in pages}
+    for name, (formula, fails) in every.items():
+        assert formula.count("$$") >= 2 and formula.count("$") % 2 == 0 and fails.endswith("."), name
+
+
+def test_a_method_without_its_failures_is_noticed(tmp_path, monkeypatch):
+    page = tmp_path / "told.md"
+    monkeypatch.setattr(method_formulas, "PAGE", page)
+    page.write_text("# notation\nN\n# a\n$$x$$\n## When it fails\nOften.\n")
+    assert told() == ("N", {"a": ("$$x$$", "Often.")})
+    page.write_text("# notation\nN\n# a\n$$x$$\n# b\n$$y$$\n## When it fails\nOften.\n")
+    with pytest.raises(ValueError, match=r"told\.md: a needs a formula"):
+        told()
+
+
+def test_settings_are_told_with_their_values_and_docstrings_through_every_part():
+    found = {option: (value, what) for option, value, what in settings_table.rows(METHODS["dacs"].build())}
+    assert found["regularizers.0.momentum"] == ("0.99", "Of the teacher's moving average, 0..1.")
+    assert found["regularizers.0.mix.blur"] == ("0.5", "Share 0..1 of mixed images that are blurred.")
+    assert found["class-balance"][0] == "0" and found["regularizers.0.weights"][0] == "batch"
+    adversary = {option: value for option, value, _ in settings_table.rows(METHODS["adaptseg_multi"].build())}
+    assert (adversary["discriminators.0.weight"], adversary["discriminators.1.level"]) == ("0.001", "aux")
+
+
+def test_a_field_of_a_base_class_has_its_docstring_too():
+    from da_toolkit.methods import SelfInformation
+
+    docs = settings_table.field_docs(SelfInformation)
+    assert docs["weight"] == "Weight of the adversarial loss in the network's objective." and "level" in docs
+
+
+def test_hours_are_flops_times_steps_over_the_rate():
+    steps = load_recipe(find_recipe("adaptseg_gta")).schedule.steps
+    result = {"recipe": "adaptseg_gta", "flops": 6e12, "memory": {"tensors": 2**30, "activations": 2**31}}
+    hours_at_ten, hours_at_sixty = 6e12 * steps / 10e12 / 3600, 6e12 * steps / 60e12 / 3600
+    assert hours.table([result]).splitlines()[-1] == (
+        f"| adaptseg_gta | {steps:,} | 3.0 | 6.0 | {hours_at_ten:.0f} | {hours_at_sixty:.0f} |"
+    )
 
 
 def test_every_method_says_which_published_row_it_restates_and_what_is_missing():

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and the issue templates name things that exist."""
+"""CONTRIBUTING.md, the issue templates and the links of all pages name things that exist."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,22 @@ import pytest
 from da_toolkit import cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "docs/own_data.md", ROOT / "docs/data.md"]
+PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")]
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_of_a_page_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
-    assert links and [link for link in links if not (page.parent / link).exists()] == []
+def broken_links(page):
+    return [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+
+
+def test_links_of_pages_lead_somewhere():
+    assert {page.relative_to(ROOT): broken for page in PAGES if (broken := broken_links(page))} == {}
+
+
+def test_a_broken_link_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("[a](page.md#top) [b](nowhere.md#top) ![c](gone.png) [d](https://example.org/x)")
+    assert broken_links(page) == ["nowhere.md", "gone.png"]
 
 
 def test_files_that_contributing_names_are_there():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from markdown import blocks, run_blocks
+from page_blocks import run_blocks
 from PIL import Image
 
 from da_toolkit import cli
@@ -68,21 +68,6 @@ def test_every_block_of_the_tutorial_runs(place, capsys):
     assert sorted(file.name for file in (place / "predictions/overlays").iterdir()) == ["0.png", "1.png", "2.png"]
     assert Image.open(place / "predictions/train_ids/0.png").size == (90, 60)
     assert json.loads((place / "runs/my_project/0/result.json").read_text())["scores"]
-
-
-def test_blocks_are_found_with_their_language():
-    text = "# A\n```bash\na b\n```\ntext\n```python\nx = 1\n\ny = 2\n```\n```\nplain\n```\n"
-    assert list(blocks(text)) == [("bash", "a b\n"), ("python", "x = 1\n\ny = 2\n"), ("", "plain\n")]
-
-
-def test_a_block_that_fails_fails_the_page(place):
-    page = place / "page.md"
-    page.write_text("```bash\nfalse\n```\n")
-    with pytest.raises(AssertionError, match="false: exit code 1"):
-        run_blocks(page)
-    page.write_text("```rust\n```\n")
-    with pytest.raises(AssertionError, match="neither run nor left alone"):
-        run_blocks(page)
 
 
 def test_a_project_without_photographs_has_samples_and_runs_as_it_is(place, capsys):

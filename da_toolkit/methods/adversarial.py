@@ -40,6 +40,7 @@ class Discriminator:
     weight: float = 1e-3
     """Weight of the adversarial loss in the network's objective."""
     objective: Objective = "bce"
+    """"bce", the binary game of GANs, or "least_squares", that of LSGAN."""
     lr: float = 1e-4
     """Adam learning rate, betas (0.9, 0.99); it follows the run's learning-rate shape."""
     start: float = 0.0
@@ -103,6 +104,7 @@ class FeatureSpace(Discriminator):
     """Judges the backbone's last features at their own resolution, with an ASPP-type discriminator."""
 
     width: int = 256
+    """Channels of its layers."""
 
     def network(self, context: BuildContext) -> nn.Module:
         return FeatureDiscriminator(context.feature_channels, self.width)
