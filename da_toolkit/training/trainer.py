@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.models.recompute import recompute_blocks
 from da_toolkit.ranks.parallel import average_batch_statistics, average_gradients, broadcast_state
 from da_toolkit.recipe.recipe import Recipe, classes_of
 from da_toolkit.settings.schedule import Stage
@@ -44,6 +45,7 @@ class Trainer:
         compile: pass the network through `torch.compile`.
         skip_bad_steps: steps with NaN or infinite numbers that `fit` leaves out before it raises.
         bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
+        recompute: keep less for the backward pass, and compute it again there (`models/recompute.py`).
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Trainer:
         compile: bool = False,
         skip_bad_steps: int = 0,
         bad_files: float = 0.0,
+        recompute: bool = False,
     ) -> None:
         self.recipe, self.fabric, self.seed = recipe, fabric, seed
         self.images = Images(recipe, fabric, source, target, seed, workers, bad_files)
@@ -66,6 +69,8 @@ class Trainer:
         self.untrained = recipe.model.warm_start(self.model, space.classes, classes_of)
         """Parts of the network that no weights were found for, each with the reason."""
         recipe.method.choose_trained(self.model)
+        if recompute:
+            recompute_blocks(cast(nn.Module, getattr(self.model, "backbone", self.model)))
         context = BuildContext(space, self.model.feature_channels, self.model, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
         self.players.to(memory_format=torch.channels_last)
