@@ -25,9 +25,11 @@ import official_layouts
 import predict_speed
 import rpt_clusters
 import rpt_cost
+import scoring
 import sizes
 import speed
 import startup
+import step_time
 import teacher_statistics
 import two_ranks
 
@@ -47,6 +49,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "chaos": chaos.table,
     "two_ranks": two_ranks.table,
     "compare_speed": compare_speed.table,
+    "step_time": step_time.table,
+    "scoring": scoring.table,
     "startup": startup.table,
     "teacher_statistics": teacher_statistics.table,
     "backbones": backbones.table,

@@ -19,12 +19,22 @@ def image_confusions(prediction: Tensor, label: Tensor, num_classes: int) -> Ten
     """
     if prediction.shape != label.shape:
         raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape")
-    label, prediction = label.flatten(1).long(), prediction.flatten(1).long()
-    pairs = num_classes * num_classes
-    # One bin more than pairs: ignored pixels fall there, so their number is never needed on the host.
-    bins = torch.where((label >= 0) & (label < num_classes), label * num_classes + prediction, pairs)
-    counts = torch.zeros(len(label), pairs + 1, dtype=torch.int64, device=label.device)
-    return counts.scatter_add_(1, bins, torch.ones_like(bins))[:, :-1].reshape(-1, num_classes, num_classes)
+    rows = num_classes + 1
+    small = torch.int16 if rows * num_classes <= torch.iinfo(torch.int16).max else torch.int64
+    # A row more than classes: ignored pixels fall there, so their number is never needed on the host.
+    row = label.to(small).where((label >= 0) & (label < num_classes), num_classes)
+    bins = (row * num_classes + prediction.to(small)).flatten(1)
+    return _counts(bins, rows * num_classes).view(-1, rows, num_classes)[:, :-1].contiguous()
+
+
+def _counts(numbers: Tensor, size: int) -> Tensor:
+    """int64 [B,size]: how often each of 0..size-1 stands in each row of integers [B,N]."""
+    counts = torch.zeros(len(numbers), size, dtype=torch.int64, device=numbers.device)
+    if numbers.device.type != "cpu":  # bincount would ask the device for the largest number, and wait
+        return counts.scatter_add_(1, numbers.long(), torch.ones_like(numbers, dtype=torch.int64))
+    for row, into in zip(numbers, counts, strict=True):
+        into.copy_(torch.bincount(row, minlength=size))
+    return counts
 
 
 def merged(confusion: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:

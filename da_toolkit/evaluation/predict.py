@@ -61,7 +61,7 @@ def decide(
     with evaluating(model):
         batch = to_input(np.stack(views), device)
         for place, rows, scores in score_bands(model, batch, settings, sizes, certainty):
-            classes[place][rows] = scores.argmax(0).byte().cpu().numpy()
+            classes[place][rows] = scores.max(0).indices.byte().cpu().numpy()
             if certainty:
                 sure[place][rows] = confidence(scores).cpu().numpy()
                 unsure[place][rows] = entropy(scores).cpu().numpy()

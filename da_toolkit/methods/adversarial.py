@@ -120,6 +120,8 @@ class FeatureSpace(Discriminator):
 class AdversarialTerm(Term):
     """One discriminator and the loss that fools it on target images."""
 
+    looks_at = ("target",)
+
     def __init__(self, settings: Discriminator, context: BuildContext) -> None:
         super().__init__()
         self.settings = settings

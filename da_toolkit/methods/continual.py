@@ -48,6 +48,8 @@ class ContinualTeacher(Regularizer):
 class ContinualTeacherTerm(Term):
     """Loss "continual"."""
 
+    looks_at = ("target",)
+
     def __init__(self, settings: ContinualTeacher, context: BuildContext) -> None:
         super().__init__()
         self.settings = settings

@@ -19,7 +19,8 @@ Resolution = Literal["image", "head"]
 
 def self_information(log_probabilities: Tensor) -> Tensor:
     """-p log p / log C: [B,C,...] of log-probabilities [B,C,...]; over the classes it sums to 0..1 (AdvEnt)."""
-    return -log_probabilities.exp() * log_probabilities / math.log(log_probabilities.shape[1])
+    # Negated last, autograd keeps p once.
+    return log_probabilities.exp() * log_probabilities / -math.log(log_probabilities.shape[1])
 
 
 def entropy_map(log_probabilities: Tensor) -> Tensor:
@@ -49,6 +50,8 @@ def max_squares(probabilities: Tensor, alpha: float | None = None) -> Tensor:
 
 class TargetTerm(Term):
     """A loss of the target predictions at the main and, where the network has one, the auxiliary level."""
+
+    looks_at = ("target",)
 
     name: str
 

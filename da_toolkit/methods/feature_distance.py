@@ -35,6 +35,8 @@ class FeatureDistance(Regularizer):
 class FeatureDistanceTerm(Term):
     """Loss "feature_distance"."""
 
+    looks_at = ("source",)
+
     things: Tensor
 
     def __init__(self, settings: FeatureDistance, context: BuildContext) -> None:

@@ -46,6 +46,8 @@ class InformationMaximisation(Regularizer):
 class InformationMaximisationTerm(Term):
     """Losses "shot_entropy" and "shot_diversity", of which the second lies in -ln C .. 0."""
 
+    looks_at = ("target",)
+
     def __init__(self, settings: InformationMaximisation) -> None:
         super().__init__()
         self.settings = settings
@@ -101,6 +103,8 @@ class CentroidLabels(Regularizer):
 
 class CentroidTerm(Term):
     """Loss "shot_pseudo" from the first round on."""
+
+    looks_at = ("target",)
 
     centroids: Tensor
     known: Tensor

@@ -99,6 +99,8 @@ class MeanTeacher(Regularizer):
 class MeanTeacherTerm(Term):
     """Losses "mix" and "masked"."""
 
+    looks_at = ()
+
     blank: Tensor
 
     def __init__(self, settings: MeanTeacher, context: BuildContext) -> None:

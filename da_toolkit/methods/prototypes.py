@@ -71,6 +71,8 @@ class Prototypes(Regularizer):
 class PrototypeTerm(Term):
     """Losses "prototypes" and "prototypes_smoothing" from the first round on."""
 
+    looks_at = ("target",)
+
     centres: Tensor
     known: Tensor
     scale: Tensor

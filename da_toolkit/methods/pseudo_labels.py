@@ -64,6 +64,8 @@ class PseudoLabels(Regularizer):
 class PseudoLabelTerm(Term):
     """Losses "pseudo", "pseudo_smoothing" and "pseudo_entropy" from the first round on."""
 
+    looks_at = ("target",)
+
     def __init__(self, settings: PseudoLabels, context: BuildContext) -> None:
         super().__init__()
         self.settings = settings

@@ -71,6 +71,7 @@ class Supervised(Term):
     ) -> None:
         super().__init__()
         self.domain: Literal["source", "target"] = domain
+        self.looks_at = (domain,)
         self.aux_weight, self.average = aux_weight, context.average
         self.weights = LabelWeights(context)
 

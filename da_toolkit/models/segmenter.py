@@ -1,6 +1,6 @@
 """What every segmentation network gives: logits of the main and auxiliary level, features, and where they lie."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -49,6 +49,15 @@ class Output(NamedTuple):
     def enlarged(self, maps: Tensor, size: Sequence[int]) -> Tensor:
         """float32 [B,C,*size]: maps [B,C,h,w] of this network brought to pixels, or to another of its levels."""
         return enlarged(maps, size, self.align_corners)
+
+    def with_maps(self, change: Callable[[Tensor], Tensor]) -> "Output":
+        """The same with every map, those of the detail too, changed."""
+        return self._replace(
+            logits=change(self.logits),
+            aux_logits=None if self.aux_logits is None else change(self.aux_logits),
+            features=change(self.features),
+            detail=None if self.detail is None else self.detail._replace(logits=change(self.detail.logits)),
+        )
 
     def pooled(self, maps: Tensor) -> Tensor:
         """float32 [B,C,h,w]: the mean of maps [B,C,H,W] of the image over the pixels of each feature position."""

@@ -40,8 +40,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def copy_from(self, network: nn.Module) -> None:
         """Become the network."""
-        for mine, its in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            mine.copy_(its)
+        _copy(list(self.network.state_dict().values()), list(network.state_dict().values()))
 
     @torch.no_grad()
     def follow(self, network: nn.Module, momentum: float, first: FirstMomentum = "half") -> None:
@@ -56,8 +55,7 @@ class Teacher(nn.Module):
         share = 1 - min(rising, momentum)
         mine: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(mine, [parameter.detach() for parameter in network.parameters()], share)
-        for kept, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
-            kept.copy_(buffer)
+        _copy(list(self.network.buffers()), list(network.buffers()))
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
@@ -70,3 +68,11 @@ class Teacher(nn.Module):
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         self.steps = state["steps"]
+
+
+def _copy(mine: list[Tensor], its: list[Tensor]) -> None:
+    """In one call, of which a GPU makes few: hundreds of small ones would wait for their starts."""
+    if len(mine) != len(its):
+        raise ValueError(f"a copy of {len(mine)} tensors cannot follow a network of {len(its)}")
+    if mine:
+        torch._foreach_copy_(mine, its)

@@ -45,6 +45,9 @@ class Runtime:
     """Steps with NaN or infinite losses or gradients that are left out before one stops the run."""
     compile: bool = False
     """Pass the network through torch.compile."""
+    recompute: bool = False
+    """Keep of each block of the backbone its input alone, and compute the rest again in the backward pass: less memory,
+    more time, the same gradients."""
     resume: bool = False
     """Insist on continuing from the run folder's checkpoint, which an unfinished run of the same recipe does anyway.
     A finished one stays as it is."""
@@ -72,6 +75,11 @@ class Runtime:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
         if self.resume and self.overwrite:
             raise UserError("--resume continues the run that --overwrite would delete: pass one of them.")
+        if self.compile and self.recompute:
+            raise UserError(
+                "--recompute cannot be combined with --compile, which decides by itself what to compute again: pass "
+                "one of them."
+            )
         check_address(self.tracking)
         if not 0 <= self.bad_files <= 1:
             raise UserError(f"--bad-files is a share, 0..1, got {self.bad_files}.")

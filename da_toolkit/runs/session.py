@@ -77,7 +77,7 @@ class Session(RunPlan):
         source, target, val = self.open_data()
         fabric = launch(runtime.devices, runtime.precision)
         how = runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps, runtime.bad_files
-        trainer = Trainer(self.recipe, fabric, source, target, *how)
+        trainer = Trainer(self.recipe, fabric, source, target, *how, recompute=runtime.recompute)
         check_trained(self.recipe, trainer.untrained)
         check_passes(trainer.model, run_passes(self.recipe))
         return trainer, val

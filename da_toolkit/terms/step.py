@@ -1,7 +1,6 @@
 """One training step as terms see it: both domains' batches, each network pass computed at most once."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Literal
 
 from torch import Tensor
@@ -19,14 +18,22 @@ class View:
     def __init__(self, network: Callable[[Tensor], Output], batch: Batch) -> None:
         self.batch = batch
         self._network = network
+        self._output: Output | None = None
         self._logits: dict[Level, Tensor] = {}
         self._log_probabilities: dict[Level, Tensor] = {}
         self._probabilities: dict[Level, Tensor] = {}
 
-    @cached_property
+    @property
     def output(self) -> Output:
         """The forward pass at the heads' own resolution."""
-        return self._network(self.batch.image)
+        if self._output is None:
+            self._output = self._network(self.batch.image)
+        return self._output
+
+    @property
+    def computed(self) -> bool:
+        """Whether the forward pass has been made."""
+        return self._output is not None
 
     @property
     def features(self) -> Tensor:
@@ -115,11 +122,14 @@ class Step:
         self.index, self.total = index, total
         self._network = network
         self.batches = source, target
-        self._source = View(network, source) if source is not None else None
-        self._target = View(network, target) if target is not None else None
+        self._source = self._view(source, "source") if source is not None else None
+        self._target = self._view(target, "target") if target is not None else None
 
     def view(self, batch: Batch) -> View:
         """Another pass of the network, on images that a term has made."""
+        return self._view(batch, None)
+
+    def _view(self, batch: Batch, domain: Literal["source", "target"] | None) -> View:
         return View(self._network, batch)
 
     @property
@@ -137,8 +147,7 @@ class Step:
     @property
     def target_logits(self) -> Tensor | None:
         """[B,C,h,w] at the head's own resolution, if a term has asked for anything of the target; else none."""
-        computed = self._target is not None and "output" in vars(self._target)
-        return self._target.output.logits if self._target is not None and computed else None
+        return self._target.output.logits if self._target is not None and self._target.computed else None
 
 
 def _not_read(domain: str) -> UserError:

@@ -1,7 +1,7 @@
 """The contract: a method is a sum of terms, and says which data it reads."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -29,6 +29,11 @@ class Term(nn.Module):
 
     All of its state must be in `state_dict` (parameters and buffers), so that a resumed run is the same run.
     """
+
+    looks_at: Collection[str] = ("source", "target")
+    """The domains of whose pass through the network `losses` uses anything; images and labels alone do not count, nor
+    do passes on images of its own. A pass is given up as soon as no term that is yet to come looks at it: what a term
+    leaves out here saves memory, and all is right with both."""
 
     def begin_stage(self, stage: StageContext) -> None:
         """Rebuild frozen knowledge from the current network and the unlabelled target images."""

@@ -1,7 +1,7 @@
 """What terms give under names: joined into one dictionary, and losses into the one number that a learner lowers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 import torch
@@ -34,8 +34,8 @@ def merged(terms: Sequence[Term], parts: Sequence[dict[str, T]]) -> dict[str, T]
     return merged
 
 
-def summed(losses: dict[str, Tensor], learner: str) -> Tensor:
-    """The sum of named losses. Raises `UserError` for what is no loss of the learner, such as "the network"."""
+def check_losses(losses: dict[str, Tensor]) -> None:
+    """Raises `UserError` for what is no tensor of one number."""
     for name, loss in losses.items():
         if not isinstance(loss, Tensor):
             raise UserError(
@@ -47,14 +47,27 @@ def summed(losses: dict[str, Tensor], learner: str) -> Tensor:
                 f"The loss {name!r} has the shape {tuple(loss.shape)}, and a loss is one number: let the term that "
                 "gives it return its mean."
             )
-    together = torch.stack(list(losses.values())).sum()
-    if not together.requires_grad:
+
+
+def check_trained(losses: dict[str, Tensor], training: Collection[str], learner: str) -> None:
+    """Raises `UserError` where not all named losses are losses of the learner, such as "the network".
+
+    Args:
+        training: names of those that have a gradient.
+    """
+    if not training:
         raise UserError(f"No loss ({', '.join(losses)}) depends on {learner}, so nothing would be trained: {_REMEDY}.")
-    constant = {name: loss.item() for name, loss in losses.items() if not loss.requires_grad}
+    constant = {name: loss.item() for name, loss in losses.items() if name not in training}
     # A term that has not begun, or found no pixel, may give 0 or NaN for it; any other number means to train something.
     if dead := [name for name, value in constant.items() if value and math.isfinite(value)]:
         raise UserError(
             f"The loss {', '.join(map(repr, dead))} does not depend on {learner}, so it would train nothing beside the "
             f"others: {_REMEDY}; or leave it out. One that has nothing to say in a step is left out too, or 0."
         )
-    return together
+
+
+def summed(losses: dict[str, Tensor], learner: str) -> Tensor:
+    """The sum of named losses. Raises `UserError` as `check_losses` and `check_trained` do."""
+    check_losses(losses)
+    check_trained(losses, [name for name, loss in losses.items() if loss.requires_grad], learner)
+    return torch.stack(list(losses.values())).sum()

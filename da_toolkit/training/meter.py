@@ -60,7 +60,7 @@ class Decisions:
 
     def add(self, step: Step) -> None:
         if (logits := step.target_logits) is not None:
-            decided = logits.detach().argmax(1).flatten()
+            decided = logits.detach().max(1).indices.flatten()
             self.counts.scatter_add_(0, decided, torch.ones_like(decided))
 
     def read(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.models.recompute import recompute_blocks
 from da_toolkit.ranks.parallel import average_batch_statistics, average_gradients, broadcast_state
 from da_toolkit.recipe.recipe import Recipe, classes_of
 from da_toolkit.settings.schedule import Stage
@@ -21,6 +22,7 @@ from da_toolkit.training.images import Batches, Images
 from da_toolkit.training.losses import merged, summed
 from da_toolkit.training.meter import Decisions, Meter
 from da_toolkit.training.optim import build_optimizer, set_learning_rate
+from da_toolkit.training.passes import PassStep, learn
 from da_toolkit.waiting import abandonable
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Trainer:
         compile: pass the network through `torch.compile`.
         skip_bad_steps: steps with NaN or infinite numbers that `fit` leaves out before it raises.
         bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
+        recompute: keep less for the backward pass, and compute it again there (`models/recompute.py`).
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Trainer:
         compile: bool = False,
         skip_bad_steps: int = 0,
         bad_files: float = 0.0,
+        recompute: bool = False,
     ) -> None:
         self.recipe, self.fabric, self.seed = recipe, fabric, seed
         self.images = Images(recipe, fabric, source, target, seed, workers, bad_files)
@@ -65,6 +69,8 @@ class Trainer:
         self.untrained = recipe.model.warm_start(self.model, space.classes, classes_of)
         """Parts of the network that no weights were found for, each with the reason."""
         recipe.method.choose_trained(self.model)
+        if recompute:
+            recompute_blocks(cast(nn.Module, getattr(self.model, "backbone", self.model)))
         context = BuildContext(space, self.model.feature_channels, self.model, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
         self.players.to(memory_format=torch.channels_last)
@@ -202,10 +208,8 @@ class Trainer:
         """Gradients of all terms' losses on these batches."""
         for term in self.terms:
             batches = term.transform(*batches)
-        step = Step(self.network, *batches, self.done, self.recipe.schedule.steps)
-        with self.autocast():
-            losses = merged(self.terms, [term.losses(step) for term in self.terms])
-        self._backward(losses, logged, "the network")
+        step = PassStep(self.network, *batches, self.done, self.recipe.schedule.steps)
+        self._note(learn(self.terms, step, self._backward, self.autocast), logged)
         self.decisions.add(step)
         return step
 
@@ -214,7 +218,9 @@ class Trainer:
         for step in steps:
             with self.autocast():
                 losses = merged(self.terms, [term.update(step) for term in self.terms])
-            self._backward(losses, logged, "the terms' own players")
+            if losses:
+                self._backward(summed(losses, "the terms' own players"))
+                self._note(losses, logged)
         for number in self.term_optimizers:
             average_gradients(self.terms[number])
         self._check(self.players, logged, steps, [])
@@ -223,14 +229,14 @@ class Trainer:
             if any(parameter.grad is not None for parameter in self.terms[number].parameters()):
                 optimizer.step()
 
-    def _backward(self, losses: dict[str, Tensor], logged: dict[str, Tensor], learner: str) -> None:
-        """Gradients of the losses' sum, a step's share of it, for whom they train."""
-        if not losses:
-            return
-        parts = self.recipe.accumulate
-        self.fabric.backward(summed(losses, learner) / parts)
+    def _backward(self, loss: Tensor) -> None:
+        """Gradients of a step's share of a loss."""
+        self.fabric.backward(loss / self.recipe.accumulate)
+
+    def _note(self, losses: dict[str, Tensor], logged: dict[str, Tensor]) -> None:
+        """Add a step's share of losses to what is logged of it."""
         for name, loss in losses.items():
-            logged[name] = logged.get(name, torch.zeros_like(loss)) + loss.detach() / parts
+            logged[name] = logged.get(name, torch.zeros_like(loss)) + loss.detach() / self.recipe.accumulate
 
     def _check(self, module: nn.Module, losses: dict[str, Tensor], steps: list[Step], kept: list[Tensor]) -> None:
         """Raises `NotFinite`, with buffers as they were `kept`, if a loss or a gradient of the module is not finite;

@@ -53,6 +53,21 @@ def test_uint8_inputs_do_not_overflow() -> None:
     np.testing.assert_array_equal(counted.numpy(), count_by_hand(prediction, label, 19))
 
 
+@pytest.mark.parametrize("classes", [2, 180, 181, 255])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_counts_are_right_for_any_number_of_classes(classes: int, dtype: torch.dtype) -> None:
+    """From 181 on, pairs are numbered with more than 16 bits."""
+    prediction, label = random_pair(classes, classes, (1, 40, 50))
+    prediction[0, :2, 0], label[0, :2, 0] = classes - 1, (classes - 1, 255)
+    counted = confusion_matrix(torch.from_numpy(prediction).to(dtype)[0], torch.from_numpy(label).to(dtype)[0], classes)
+    np.testing.assert_array_equal(counted.numpy(), count_by_hand(prediction, label, classes))
+
+
+def test_an_id_that_16_bits_would_take_for_a_class_is_left_out() -> None:
+    label = torch.tensor([65536, 1, -65535])
+    assert confusion_matrix(torch.tensor([0, 1, 1]), label, 2).tolist() == [[0, 0], [0, 1]]
+
+
 @pytest.mark.parametrize("ignored", [255, 3, 7, -1])
 def test_ids_outside_the_classes_are_left_out(ignored: int) -> None:
     label = torch.tensor([0, ignored, 2, ignored])

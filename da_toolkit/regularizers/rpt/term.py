@@ -108,6 +108,8 @@ class RPT(Regularizer):
 class RPTTerm(Term):
     """Losses "rpt_patch", "rpt_cluster" and "rpt_logic" from the first round on; nothing in the warm-up."""
 
+    looks_at = ("target",)
+
     believed: Tensor  # bool [categories]
 
     def __init__(self, settings: RPT, context: BuildContext) -> None:

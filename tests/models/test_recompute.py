@@ -1,0 +1,105 @@
+"""Blocks that are computed again in the backward pass: the same step, with less kept."""
+
+import copy
+
+import pytest
+import torch
+from kept import Kept
+from torch import nn
+
+from da_toolkit.errors import UserError
+from da_toolkit.methods import METHODS
+from da_toolkit.models import DAFormer, DeepLabV2, EoMT, LightDeepLabV3Plus
+from da_toolkit.models.recompute import blocks_of, recompute_blocks
+from da_toolkit.runs.runtime import Runtime
+
+NETWORKS = {
+    "resnet": DeepLabV2("test_resnet", 16, "none", aux=True, dilations=(1, 2)),
+    "efficientnet": LightDeepLabV3Plus("test_efficientnet", weights="none", width=8, output_stride=32),
+    "segformer": DAFormer("mit_test", weights="none", width=8, dilations=(1, 2)),
+    "vit": EoMT("test_vit", 16, "none"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def trained(network, images):
+    """Outputs, gradients and buffers of a training pass, the random state after it, and what was kept at most."""
+    kept = Kept(network)
+    with torch.random.fork_rng(), kept.hooks():
+        torch.manual_seed(1)
+        output = network(images)
+        loss = output.logits.square().mean() + output.features.square().mean()
+        if output.aux_logits is not None:
+            loss = loss + output.aux_logits.square().mean()
+        drawn = torch.get_rng_state()
+        loss.backward()
+    slopes = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    return output.logits.detach(), slopes, dict(network.named_buffers()), drawn, kept.most
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_statistics_and_random_numbers_are_the_same_and_less_is_kept(name):
+    plain = NETWORKS[name].build(5).double().train()
+    saving = copy.deepcopy(plain)
+    recompute_blocks(saving.backbone)
+    assert [*saving.state_dict()] == [*plain.state_dict()]
+    images = torch.rand(2, 3, 64, 96, dtype=torch.float64)
+    (logits, slopes, buffers, drawn, much), found = trained(plain, images), trained(saving, images)
+    assert torch.equal(found[0], logits) and torch.equal(found[3], drawn)
+    assert found[1].keys() == slopes.keys() and any(slope.abs().max() > 0 for slope in slopes.values())
+    for name_, slope in slopes.items():
+        torch.testing.assert_close(found[1][name_], slope, rtol=1e-12, atol=1e-14, msg=name_)
+    for name_, buffer in buffers.items():
+        assert torch.equal(found[2][name_], buffer), name_
+    assert found[4] < 0.8 * much
+
+
+def test_a_copy_computes_with_its_own_weights_and_evaluation_is_as_before():
+    network = NETWORKS["resnet"].build(5).train()
+    recompute_blocks(network.backbone)
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    images = torch.rand(1, 3, 64, 96)
+    assert other(images).features.abs().max() == 0 and network(images).features.abs().max() > 0
+    plain = NETWORKS["resnet"].build(5).eval()
+    plain.load_state_dict(network.state_dict())
+    assert torch.equal(network.eval()(images).logits, plain(images).logits)
+
+
+def test_blocks_are_the_outermost_ones():
+    backbone = NETWORKS["resnet"].build(5).backbone
+    assert {type(block).__name__ for block in blocks_of(backbone)} == {"BasicBlock", "Bottleneck"}
+    inside = [part for block in blocks_of(backbone) for part in block.modules()]
+    assert len(inside) == len(set(inside))
+
+
+def test_a_backbone_without_blocks_is_told():
+    with pytest.raises(UserError, match=r"--recompute: the backbone, a Sequential, is no row of blocks"):
+        recompute_blocks(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+
+
+def test_a_run_trains_the_same_with_it(tiny_recipe, toy):
+    from lightning.fabric import Fabric
+
+    from da_toolkit.training.trainer import Trainer
+
+    found = []
+    for recompute in (False, True):
+        recipe = tiny_recipe(METHODS["dacs"].build(), steps=2)
+        fabric = Fabric(accelerator="cpu", devices=1)
+        trainer = Trainer(recipe, fabric, toy(), toy(seed=1), recompute=recompute)
+        trainer.fit(lambda *_: None)
+        found.append(trainer.model.state_dict())
+    for name, tensor in found[0].items():
+        torch.testing.assert_close(found[1][name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_it_is_not_combined_with_compile():
+    with pytest.raises(UserError, match="--recompute cannot be combined with --compile"):
+        Runtime(compile=True, recompute=True)
