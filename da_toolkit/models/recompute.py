@@ -44,10 +44,10 @@ def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
 
 
 @functools.cache
-def _recomputing(kind: type) -> type:
+def _recomputing(kind: Any) -> Any:
     """The same kind of block, which keeps its input alone where it is trained."""
 
-    class Recomputing(kind):  # type: ignore[misc]
+    class Recomputing(kind):
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             forward = super().forward
             if not (self.training and torch.is_grad_enabled()):
