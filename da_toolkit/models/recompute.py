@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -30,7 +30,7 @@ def recompute_blocks(backbone: nn.Module) -> None:
             "computed again. Leave it out, and lower the batch size or the crop instead."
         )
     for block in blocks:
-        block.__class__ = _recomputing(type(block))  # a wrapper would rename the weights
+        block.__class__ = _recomputing(cast(Any, type(block)))  # a wrapper would rename the weights
 
 
 def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
