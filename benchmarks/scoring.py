@@ -101,10 +101,9 @@ def table(result: dict[str, Any]) -> str:
         together = sum(part[1] for part in parts.values())
         lines.append(f"| {name} | {cells[0]} | {cells[1]} | {together:.1f} | {together / base:.2f} |")
     height, width = result["size"]
-    told = (
-        f"{result['classes']} classes at {width}x{height}, medians and quartiles of {result['rounds']} rounds, CPU time "
-        f"of one thread. {result['device']}, torch {result['versions']['torch']}, commit {short_commit(result['commit'])}."
-    )
+    rounds = f"medians and quartiles of {result['rounds']} rounds, CPU time of one thread"
+    made = f"{result['device']}, torch {result['versions']['torch']}, commit {short_commit(result['commit'])}"
+    told = f"{result['classes']} classes at {width}x{height}, {rounds}. {made}."
     return "\n".join([told, "", *lines])
 
 
