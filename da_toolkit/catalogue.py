@@ -60,7 +60,7 @@ def list_methods(pattern: str = "*", family: str = "*") -> list[str]:
     Examples:
         >>> import da_toolkit as dt
         >>> dt.list_methods("*ent*")
-        ['advent', 'advent_multi', 'minent']
+        ['advent', 'advent_multi', 'minent', 'tent']
     """
     return [entry.name for entry in listed("method", pattern, family)]
 
