@@ -102,8 +102,9 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | {cells[0]} | {cells[1]} | {together:.1f} | {together / base:.2f} |")
     height, width = result["size"]
     told = (
-        f"{result['classes']} classes at {width}x{height}, medians and quartiles of {result['rounds']} rounds, CPU time of "
-        f"one thread. {result['device']}, torch {result['versions']['torch']}, commit {short_commit(result['commit'])}."
+        f"{result['classes']} classes at {width}x{height}, medians and quartiles of {result['rounds']} rounds, CPU "
+        f"time of one thread. {result['device']}, torch {result['versions']['torch']}, commit "
+        f"{short_commit(result['commit'])}."
     )
     return "\n".join([told, "", *lines])
 
