@@ -51,7 +51,8 @@ class SourceFree(Method):
         if self.trains == "norms":
             _train_norms_alone(network)
         elif self.trains == "encoder":
-            heads = [part for name in ("head", "aux") if isinstance(part := getattr(network, name, None), nn.Module)]
+            names = getattr(network, "heads", ("head", "aux"))  # HRDA's attention is one of them
+            heads = [part for name in names if isinstance(part := getattr(network, name, None), nn.Module)]
             if not heads:
                 raise UserError("method.trains 'encoder' freezes the network's `head`, and it has none: set all.")
             for head in heads:

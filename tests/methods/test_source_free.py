@@ -11,6 +11,7 @@ from torch import nn
 from da_toolkit.errors import UserError
 from da_toolkit.methods import ContinualTeacher, Entropy, SourceFree, SourceOnly
 from da_toolkit.models.deeplab import DeepLabV2, LightDeepLabV3Plus
+from da_toolkit.models.hrda import HRDA
 from da_toolkit.models.segmenter import Segmenter
 from da_toolkit.recipe import AdamW
 from da_toolkit.registry import METHODS
@@ -92,6 +93,13 @@ def test_shot_leaves_the_heads_as_they_are(model, tiny_trainer):
     heads = {name for name, _ in trainer.model.named_parameters() if not name.startswith("backbone.")}
     assert found and heads and not found & heads
     assert held(trainer) == {id(value) for value in trainer.model.backbone.parameters()}
+
+
+def test_shot_leaves_the_attention_of_hrda_as_it_is(tiny_trainer):
+    model = HRDA(network=NETWORKS["DeepLab-v3+"], attention_width=8)
+    trainer = tiny_trainer(METHODS["source_free_shot"].build(), model=model, rounds=True)
+    assert held(trainer) == {id(value) for value in trainer.model.backbone.parameters()}
+    assert not any(value.requires_grad for value in trainer.model.attention.parameters())
 
 
 def test_cotta_trains_the_whole_network(tiny_trainer):
