@@ -157,7 +157,7 @@ class CentroidTerm(Term):
             output = self.teacher.network(view.batch.image)
             near = similarity(output.features.float(), self.centroids, self.known)
             label = output.enlarged(near, view.batch.image.shape[2:]).argmax(1)
-        return {"shot_pseudo": self.settings.weight * segmentation_loss(view.logits(), label)}
+        return {"shot_pseudo": self.settings.weight * view.supervised(segmentation_loss, label)}
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"active": self.active}

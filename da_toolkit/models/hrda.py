@@ -169,10 +169,10 @@ class ContextFeatures(ImageFeatures):
 class HRDA(ModelSettings):
     """Context at half resolution, details at full, fused by a learned scale attention, with any network.
 
-    In training the detail is a random crop of each image. Cross-entropies of labels, also of those that a teacher or a
-    frozen copy gives, are taken of the fused logits and, with `detail_weight`, of the crop's; all other losses see the
-    fused logits. In evaluation, and where a teacher labels, overlapping windows cover the image. Features are those of
-    the context.
+    In training the detail is a random crop of each image. Cross-entropies of hard labels, also of those that a teacher
+    or a frozen copy gives, are taken of the fused logits and, with `detail_weight`, of the crop's; all other losses,
+    those of soft labels (CRST, CoTTA) too, see the fused logits. In evaluation, and where a teacher labels, overlapping
+    windows cover the image. Features are those of the context.
     """
 
     network: ModelSettings = field(default_factory=DAFormer)

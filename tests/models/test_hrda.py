@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
-from da_toolkit.methods import FeatureDistance, Masking, MeanTeacher, PseudoLabels, SourceOnly
+from da_toolkit.methods import CentroidLabels, FeatureDistance, Masking, MeanTeacher, PseudoLabels, SourceOnly
 from da_toolkit.methods.feature_distance import feature_distance
 from da_toolkit.models import HRDA, DAFormer, DeepLabV2, LightDeepLabV3Plus, VisionTransformer
 from da_toolkit.models.hrda import HRDASegmenter, fused, halved, random_corners
@@ -231,10 +231,10 @@ def test_losses_of_labels_are_shared_between_whole_image_and_crop(network):
 
 
 @pytest.mark.parametrize("lost", ["detail", "whole"])
-def test_source_mixed_and_masked_losses_and_pseudo_labels_learn_from_the_crop(tiny_trainer, lost):
+def test_source_mixed_and_masked_losses_pseudo_and_centroid_labels_learn_from_the_crop(tiny_trainer, lost):
     """With all weight on the crops, attention is not trained; with none, every term trains it."""
     teacher = MeanTeacher(masking=Masking(block=16), threshold=0.0)
-    method = SourceOnly(regularizers=(teacher, PseudoLabels()))
+    method = SourceOnly(regularizers=(teacher, PseudoLabels(), CentroidLabels()))
     model = dataclasses.replace(SMALL, detail_weight=1.0 if lost == "whole" else 0.0)
     trainer = tiny_trainer(method, steps=3, rounds=True, model=model)
     seen = {}
@@ -249,7 +249,7 @@ def test_source_mixed_and_masked_losses_and_pseudo_labels_learn_from_the_crop(ti
             seen[name] = any(grad is not None and bool(grad.any()) for grad in grads)
 
     trainer.fit(lambda *_: None, after_step=watched)
-    assert seen.keys() == {"seg", "mix", "masked", "pseudo"}
+    assert seen.keys() == {"seg", "mix", "masked", "pseudo", "shot_pseudo"}
     assert set(seen.values()) == {lost == "detail"}
 
 
