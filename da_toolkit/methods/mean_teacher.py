@@ -119,7 +119,8 @@ class MeanTeacherTerm(Term):
         if step.index < self.settings.start * step.total:
             return {}
         target = step.target.batch
-        label, sure = pseudo_labels(self.teacher.probabilities(target.image), self.settings)
+        found = self.categories.probabilities(self.teacher.probabilities(target.image))
+        label, sure = pseudo_labels(found, self.settings)
         losses, settings = {}, self.settings
         if settings.mix.weight:
             source = step.source
@@ -141,12 +142,11 @@ class MeanTeacherTerm(Term):
         return losses
 
     def _loss(self, logits: Tensor, label: Tensor, pixel_weights: Tensor, pasted: Tensor) -> Tensor:
-        """Weighted cross-entropy of the teacher's labels and, where `pasted` bool [B,H,W], of the source's."""
+        """Weighted cross-entropy of the teacher's categories; where `pasted` bool [B,H,W], of the source's classes."""
         if self.categories.plain:
             return weighted_loss(logits, label, pixel_weights)
         found = self.categories.log_probabilities(logits.log_softmax(1))
-        theirs = self.categories.labels(label.masked_fill(pasted, IGNORE))
-        each = F.nll_loss(found, theirs, ignore_index=IGNORE, reduction="none")
+        each = F.nll_loss(found, label.masked_fill(pasted, IGNORE), ignore_index=IGNORE, reduction="none")
         sources = weighted_loss(logits, label.masked_fill(~pasted, IGNORE), pixel_weights)
         return (each * pixel_weights).mean() + sources
 

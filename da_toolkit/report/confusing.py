@@ -30,8 +30,8 @@ def costliest(results: Sequence[dict[str, Any]], scored: Sequence[str]) -> Confu
             "confusion", its classes differ, or nothing is confused.
         scored: classes that the mean is taken over; they must be the classes of the matrix, not merged ones.
     """
-    kept: list[dict[str, Any]] = [result.get("confusion") or {"classes": []} for result in results]
-    if not kept or any(one["classes"] != kept[0]["classes"] for one in kept):
+    kept: list[dict[str, Any]] = [result.get("confusion") or {} for result in results]
+    if not kept or any("matrix" not in one or one.get("classes") != kept[0].get("classes") for one in kept):
         return None
     classes: list[str] = kept[0]["classes"]
     if not set(scored) <= set(classes):

@@ -1,5 +1,6 @@
 """Whether a run may begin as its recipe says: what a method that reads no source needs instead of one."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def check_start(recipe: Recipe, best: str) -> None:
             "--best source_score needs source images, and this method reads none: choose another one, such as entropy."
         )
     weights = recipe.model.weights
-    if not recipe.method.starts_trained or Path(weights).exists():
+    if not recipe.method.starts_trained or (weights and os.path.exists(weights)):
         return
     named = f"model.weights {weights!r} is " + ("no run's" if weights in WORDS else "not there")
     raise UserError(f"{_NEEDS}, and {named}. {_remedy(weights)}")

@@ -47,7 +47,14 @@ def test_only_scored_classes_count():
 
 @pytest.mark.parametrize(
     "results",
-    [[], [{}], [result(MATRIX), {}], [result(MATRIX), result(MATRIX, ["a", "b", "c"])], [result(np.eye(3).tolist())]],
+    [
+        [],
+        [{}],
+        [{"confusion": {"classes": CLASSES}}],
+        [result(MATRIX), {}],
+        [result(MATRIX), result(MATRIX, ["a", "b", "c"])],
+        [result(np.eye(3).tolist())],
+    ],
 )
 def test_without_matrices_of_the_same_classes_or_errors_there_is_none(results):
     assert costliest(results, CLASSES) is None

@@ -38,10 +38,15 @@ class Patch:
             return selected_labels(table.dominant(), table.score("vote_share"), -1.0)
         return selected_labels(table.dominant(), table.score(self.selection), self.threshold, self.share)
 
-    def loss(self, log_probabilities: Tensor, label: Tensor) -> Tensor:
-        """Mean over the selected pixels of -log P[y, j]; see `region_loss`."""
+    def loss(self, log_probabilities: Tensor, label: Tensor, sure: Tensor | None = None) -> Tensor:
+        """Mean over the selected pixels of -log P[y, j]; see `region_loss`.
+
+        Args:
+            sure: log-probabilities [B,C,H,W] that `selection="pixel"` asks, where they are others than those learned.
+        """
         if self.selection == "pixel":
-            chosen = log_probabilities.detach().gather(1, label.where(label != IGNORE, 0)[:, None])[:, 0].exp()
+            asked = log_probabilities if sure is None else sure
+            chosen = asked.detach().gather(1, label.where(label != IGNORE, 0)[:, None])[:, 0].exp()
             label = label.where(chosen > self.threshold, IGNORE)
         return region_loss(log_probabilities, label)
 

@@ -62,7 +62,8 @@ def _picture(image: Tensor) -> np.ndarray:
 class RPT(Regularizer):
     """Patch, cluster and spatial-logic constraints on target predictions. A reconstruction.
 
-    A constraint of weight 0 is off and costs nothing; any subset works.
+    A constraint of weight 0 is off; any subset works. Clusters are also made for `trust`; with both at 0 they cost
+    nothing.
     """
 
     patch: Patch = field(default_factory=Patch)
@@ -209,12 +210,11 @@ class RPTTerm(Term):
         settings, view, losses = self.settings, step.target, {}
         if self.labels and self.rows is not None and self.doubted < len(self.categories):
             rows = self.rows.of(view.batch.index, view.regions)
-            found = self.categories.log_probabilities(view.log_probabilities())
-            if self.doubted:
-                found = renormalised(found, self.believed)
+            sure = self.categories.log_probabilities(view.log_probabilities())
+            found = renormalised(sure, self.believed) if self.doubted else sure
             if "patch" in self.labels:
                 label = self.labels["patch"][rows].long()
-                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(found, label)
+                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(found, label, sure)
             if "cluster" in self.labels:
                 label = self.labels["cluster"][rows].long()
                 losses["rpt_cluster"] = settings.cluster.weight * region_loss(found, label)
