@@ -25,6 +25,14 @@ class Stopped(UserError):
     code = 75
 
 
+def meant(name: str, valid: Iterable[str]) -> str:
+    """ " Did you mean 'x'?" of the nearest of these names, or nothing."""
+    import difflib
+
+    nearest = difflib.get_close_matches(name, list(valid), n=1)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name nobody registered: the nearest match and the valid ones, of many only the nearest ten."""
     import difflib

@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
-from da_toolkit.errors import UserError, exits_cleanly, unknown_name
+from da_toolkit.data.listing import images_in
+from da_toolkit.errors import UserError, exits_cleanly, meant, unknown_name
+from da_toolkit.recipe import find_recipe
 
 
 def test_of_very_many_names_the_nearest_are_listed():
@@ -192,3 +194,17 @@ def without_a_reader(program, gone=True):
         writer.stdin.write("go on\n")
         writer.stdin.close()
         return writer.stderr.read(), writer.wait(60)
+
+
+def test_the_nearest_name_is_offered_and_a_far_one_is_not():
+    assert meant("fotos", ["photos", "runs"]) == " Did you mean 'photos'?"
+    assert meant("zebra", ["photos", "runs"]) == "" == meant("zebra", [])
+
+
+def test_a_missing_folder_and_a_missing_recipe_file_are_told_with_their_neighbour(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "my_project.py").touch()
+    with pytest.raises(UserError, match="Did you mean 'photos'"):
+        images_in(tmp_path / "fotos" / "train", "Folder train")
+    with pytest.raises(UserError, match=r"my_projct\.py does not exist\. Did you mean 'my_project\.py'"):
+        find_recipe(str(tmp_path / "my_projct.py"))

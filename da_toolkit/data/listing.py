@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from da_toolkit.errors import UserError
+from da_toolkit.errors import UserError, meant
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Of images and labels, in upper or lower case."""
@@ -285,4 +285,5 @@ def _instead(folder: Path) -> str:
         else []
     )
     more = ", ..." if len(names) > 8 else ""
-    return f" ({parent} holds {', '.join(names[:8])}{more})" if names else f" ({parent} is empty)"
+    near = meant(folder.relative_to(parent).parts[0], [name for name in names if (parent / name).is_dir()])
+    return f" ({parent} holds {', '.join(names[:8])}{more}{near and ';' + near})" if names else f" ({parent} is empty)"

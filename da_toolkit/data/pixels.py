@@ -163,8 +163,8 @@ def _unreadable(path: Path, error: Exception, content: bytes = b"") -> UserError
         start = f"its first bytes are {content[:24]!r}" if content else "it is empty"
         why = f"{start}; it is no {', '.join(CONTAINERS)} of a kind that is known here"
     return UserError(
-        f"The file {path} cannot be read as an image ({why}): it is truncated or damaged. Copy it again from the "
-        "data set, or remove it with its pair; `python -m da_toolkit.prepare check RECIPE` lists all such files."
+        f"The file {path} cannot be read as an image ({why}): it is truncated or damaged. Copy it again, or "
+        "remove it, of a data set with its pair; `python -m da_toolkit.prepare check RECIPE` lists all such files."
     )
 
 

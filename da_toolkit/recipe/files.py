@@ -10,7 +10,7 @@ from pathlib import Path
 
 from da_toolkit import own_code
 from da_toolkit.catalogue import recipe_files
-from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.errors import UserError, meant, unknown_name
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.settings.values import check_values
 
@@ -23,7 +23,10 @@ def find_recipe(name_or_path: str) -> Path:
     if path.stem in known and path.suffix in ("", ".py") and path.parent.name in ("", "recipes"):
         return known[path.stem]  # so that recipes/NAME.py works from any folder
     if path.suffix == ".py":
-        raise UserError(f"The recipe file {path} does not exist. `python -m da_toolkit.run --list` shows the names.")
+        near = meant(path.name, [file.name for file in path.parent.glob("*.py")])
+        raise UserError(
+            f"The recipe file {path} does not exist.{near} `python -m da_toolkit.run --list` shows the names."
+        )
     if Path(f"{name_or_path}.py").is_file():
         raise UserError(f"{name_or_path!r} is no recipe's name. Did you mean the file {path}.py?")
     raise unknown_name("recipe", name_or_path, known)
