@@ -60,8 +60,8 @@ def images_in(folder: Path, setting: str, part: str = "") -> list[Path]:
     """
     if not os.path.isdir(folder):  # unlike `Path.is_dir`, false where nobody may look
         raise UserError(
-            f"{setting}: the folder {folder} does not exist{_instead(folder)}. Set the domain's `root` or --data-root "
-            "to it."
+            f"{setting}: the folder {folder} does not exist{_instead(folder)}.{_nearest(folder)} Set the domain's "
+            "`root` or --data-root to it."
         )
     there = files_below(folder, setting)
     found = [file for file in there if _is_picture(file) and part in file.stem]
@@ -285,5 +285,11 @@ def _instead(folder: Path) -> str:
         else []
     )
     more = ", ..." if len(names) > 8 else ""
-    near = meant(folder.relative_to(parent).parts[0], [name for name in names if (parent / name).is_dir()])
-    return f" ({parent} holds {', '.join(names[:8])}{more}{near and ';' + near})" if names else f" ({parent} is empty)"
+    return f" ({parent} holds {', '.join(names[:8])}{more})" if names else f" ({parent} is empty)"
+
+
+def _nearest(folder: Path) -> str:
+    """ " Did you mean 'x'?" of the folders that lie where a missing one should, or nothing."""
+    parent = next(above for above in folder.parents if os.path.isdir(above))
+    there = [entry.name for entry in parent.iterdir() if entry.is_dir()] if os.access(parent, os.R_OK) else []
+    return meant(folder.relative_to(parent).parts[0], there)
