@@ -30,13 +30,12 @@ def costliest(results: Sequence[dict[str, Any]], scored: Sequence[str]) -> Confu
             "confusion", its classes differ, or nothing is confused.
         scored: classes that the mean is taken over; they must be the classes of the matrix, not merged ones.
     """
-    kept: list[dict[str, Any]] = [result.get("confusion") or {} for result in results]
-    if not kept or any("matrix" not in one or one.get("classes") != kept[0].get("classes") for one in kept):
+    kept = [_read(result.get("confusion")) for result in results]
+    classes = kept[0][0] if kept and kept[0] is not None else []
+    matrices = [one[1] for one in kept if one is not None and one[0] == classes]
+    if not classes or len(matrices) < len(results) or not set(scored) <= set(classes):
         return None
-    classes: list[str] = kept[0]["classes"]
-    if not set(scored) <= set(classes):
-        return None
-    counts = np.sum([np.asarray(one["matrix"], dtype=np.int64) for one in kept], axis=0)
+    counts = np.sum(matrices, axis=0)
     places = [classes.index(name) for name in scored]
     before = _miou(counts, places)
     found: Confusion | None = None
@@ -51,6 +50,22 @@ def costliest(results: Sequence[dict[str, Any]], scored: Sequence[str]) -> Confu
             share = 100 * counts[label, called] / counts[label].sum()
             found = Confusion(classes[label], classes[called], float(share), float(cost))
     return found
+
+
+def _read(stored: Any) -> tuple[list[str], np.ndarray] | None:
+    """Classes and counts int64 [C,C] of what a `result.json` holds, or none where it is damaged."""
+    if not isinstance(stored, dict):
+        return None
+    classes, matrix = stored.get("classes"), stored.get("matrix")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        return None
+    if not isinstance(matrix, list) or len(matrix) != len(classes):
+        return None
+    if not all(isinstance(row, list) and len(row) == len(classes) for row in matrix):
+        return None
+    if not all(type(count) is int and 0 <= count < 2**53 for row in matrix for count in row):
+        return None
+    return classes, np.array(matrix, dtype=np.int64)
 
 
 def _miou(counts: np.ndarray, places: Sequence[int]) -> float:
