@@ -25,12 +25,17 @@ class Stopped(UserError):
     code = 75
 
 
-def meant(name: str, valid: Iterable[str]) -> str:
-    """ " Did you mean 'x'?" of the nearest of these names, or nothing."""
+def nearest(name: str, valid: Iterable[str], least: float = 0.6) -> str:
+    """The name that is most alike, or nothing where none is as alike as `least`, 0..1."""
     import difflib
 
-    nearest = difflib.get_close_matches(name, list(valid), n=1)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return next(iter(difflib.get_close_matches(name, list(valid), n=1, cutoff=least)), "")
+
+
+def meant(name: str, valid: Iterable[str]) -> str:
+    """ " Did you mean 'x'?" of the nearest of these names, or nothing."""
+    near = nearest(name, valid)
+    return f" Did you mean {near!r}?" if near else ""
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
@@ -39,12 +44,12 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
 
     names = sorted(valid)
     lowered = {candidate.lower(): candidate for candidate in names}
-    nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
-    hint = f" Did you mean {lowered[nearest[0]]!r}?" if nearest else ""
+    found = nearest(name.lower(), lowered, 0.4)
+    hint = f" Did you mean {lowered[found]!r}?" if found else ""
     told = f"Valid names: {', '.join(names) or 'none'}."
     if len(names) > 100:
         near = difflib.get_close_matches(name.lower(), lowered, n=10, cutoff=0)
-        told = f"Among {len(names)} valid names: {', '.join(lowered[found] for found in near)}."
+        told = f"Among {len(names)} valid names: {', '.join(lowered[other] for other in near)}."
     return UserError(f"Unknown {kind} {name!r}.{hint} {told}")
 
 

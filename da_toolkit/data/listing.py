@@ -276,20 +276,23 @@ def _described(files: Sequence[Path], folder: Path) -> str:
     return f"there are only {', '.join(hidden[:_SHOWN])}" if hidden else "it is empty"
 
 
+def _around(folder: Path) -> tuple[Path, list[Path]]:
+    """The nearest folder above that is there, and what lies in it as far as one may look, by name."""
+    parent = next(above for above in folder.parents if os.path.isdir(above))
+    there = parent.iterdir() if os.access(parent, os.R_OK) else ()
+    return parent, sorted(entry for entry in there if entry.name not in NOT_DATA)
+
+
 def _instead(folder: Path) -> str:
     """What lies where a missing folder should, as an addition."""
-    parent = next(above for above in folder.parents if os.path.isdir(above))
-    names = (
-        sorted(entry.name for entry in parent.iterdir() if entry.name not in NOT_DATA)
-        if os.access(parent, os.R_OK)
-        else []
+    parent, there = _around(folder)
+    more = ", ..." if len(there) > 8 else ""
+    return (
+        f" ({parent} holds {', '.join(entry.name for entry in there[:8])}{more})" if there else f" ({parent} is empty)"
     )
-    more = ", ..." if len(names) > 8 else ""
-    return f" ({parent} holds {', '.join(names[:8])}{more})" if names else f" ({parent} is empty)"
 
 
 def _nearest(folder: Path) -> str:
     """ " Did you mean 'x'?" of the folders that lie where a missing one should, or nothing."""
-    parent = next(above for above in folder.parents if os.path.isdir(above))
-    there = [entry.name for entry in parent.iterdir() if entry.is_dir()] if os.access(parent, os.R_OK) else []
-    return meant(folder.relative_to(parent).parts[0], there)
+    parent, there = _around(folder)
+    return meant(folder.relative_to(parent).parts[0], [entry.name for entry in there if entry.is_dir()])

@@ -1,7 +1,6 @@
 """Weights files: the named tensors that a .safetensors, .pth or .pt file holds, whatever they are wrapped in."""
 
 import argparse
-import difflib
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from da_toolkit.errors import UserError
+from da_toolkit.errors import UserError, nearest
 from da_toolkit.models.adapters import merged
 
 Tables = dict[str, dict[str, Tensor]]
@@ -160,5 +159,5 @@ def _nearest(place: Path) -> str:
         names = [other.name for other in place.parent.iterdir()]
     except OSError:
         return ""
-    near = difflib.get_close_matches(place.name, names, n=1)
-    return f" Did you mean {place.parent / near[0]}?" if near else ""
+    near = nearest(place.name, names)
+    return f" Did you mean {place.parent / near}?" if near else ""
