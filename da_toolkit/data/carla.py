@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -40,16 +40,19 @@ def kept_rows(height: int, size: tuple[int, int]) -> slice:
 
 
 class CarlaData(FileDomainData):
-    """Cuts the bonnet and what is above the picture's shape away, and finds the sky."""
+    """Cuts the bonnet and what is above the shape of `size` away, and finds the sky; otherwise as `FileDomainData`."""
 
-    size: tuple[int, int]
+    def __init__(self, size: tuple[int, int], *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.size = size
 
     def image(self, index: int) -> np.ndarray:
         image = super().image(index)
         return image[kept_rows(len(image), self.size)]
 
     def label(self, index: int) -> np.ndarray:
-        label, ids = super().label(index), self.raw_ids(index)
+        ids = self.checked_ids(index)
+        label = self.table[ids]
         sky = self.label_space.place("sky")
         if sky is not None:
             above = int(BONNET * len(ids))
@@ -81,6 +84,5 @@ class Carla(Domain):
         images = images_in(root / "CameraRGB", "Carla")
         found = paired(images, root / "CameraRGB", root / "CameraSeg", "Carla")
         ids, space = CARLA_IDS, self.label_space
-        data = CarlaData("Carla", split, found.pairs, ids, space, read_red_ids, unlabelled=found.unlabelled)
-        data.size = self.size
-        return data
+        how = "Carla", split, found.pairs, ids, space, read_red_ids
+        return CarlaData(self.size, *how, unlabelled=found.unlabelled)

@@ -92,7 +92,8 @@ class FileDomainData(DomainData):
             )
         return self.read_label(path)
 
-    def label(self, index: int) -> np.ndarray:
+    def checked_ids(self, index: int) -> np.ndarray:
+        """The ids [H,W] before remapping, all known and as large as the image. Raises `UserError` if they are not."""
         ids = self.raw_ids(index)
         pair = self.pairs[index]
         if ids.max(initial=0) >= len(self.table) or ids.min(initial=0) < 0 or not self.known[ids].all():
@@ -111,4 +112,7 @@ class FileDomainData(DomainData):
                 f"The label {pair.label} is {ids.shape[1]}x{ids.shape[0]} pixels but its image {pair.image} is "
                 f"{size[1]}x{size[0]}{_turned(ids.shape == size[::-1])}. Replace one of them, or remove the pair."
             )
-        return self.table[ids]
+        return ids
+
+    def label(self, index: int) -> np.ndarray:
+        return self.table[self.checked_ids(index)]
