@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from da_toolkit.report.bootstrap import resampled_miou
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -45,10 +47,10 @@ def costliest(results: Sequence[dict[str, Any]], scored: Sequence[str]) -> Confu
         mended = counts.copy()
         mended[label, label] += mended[label, called]
         mended[label, called] = 0
-        cost = 100 * (_miou(mended, places) - before)
+        cost = _miou(mended, places) - before
         if found is None or cost > found.cost:
             share = 100 * counts[label, called] / counts[label].sum()
-            found = Confusion(classes[label], classes[called], float(share), float(cost))
+            found = Confusion(classes[label], classes[called], float(share), cost)
     return found
 
 
@@ -69,8 +71,5 @@ def _read(stored: Any) -> tuple[list[str], np.ndarray] | None:
 
 
 def _miou(counts: np.ndarray, places: Sequence[int]) -> float:
-    """Mean IoU, 0..1, over those of the classes that occur; rows = label."""
-    right = np.diag(counts).astype(float)
-    union = counts.sum(0) + counts.sum(1) - right
-    known = [place for place in places if union[place] > 0]
-    return float(np.mean(right[known] / union[known])) if known else 0.0
+    """Percent, 0 where none of the classes occurs."""
+    return float(np.nan_to_num(resampled_miou(counts[None], np.ones((1, 1)), places)[0]))
