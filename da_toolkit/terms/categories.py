@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from da_toolkit.data.labels import IGNORE, LabelSpace
 
@@ -11,7 +11,7 @@ Level = Literal["class", "category"]
 """What a label that a network makes itself names: a class, or the category that holds it and those like it."""
 
 
-class Categories(nn.Module):
+class Categories:
     """The categories of a label space, in the order of their first classes.
 
     Args:
@@ -19,17 +19,10 @@ class Categories(nn.Module):
         level: with "class", every class is a category of its own, and nothing is changed.
     """
 
-    of_class: Tensor
-
     def __init__(self, space: LabelSpace, level: Level) -> None:
-        super().__init__()
         found = space.categories if level == "category" else {name: (id_,) for id_, name in enumerate(space.classes)}
         self.names = tuple(found)
         self.members = tuple(found.values())
-        table = torch.full((256,), IGNORE)
-        for category, classes in enumerate(self.members):
-            table[list(classes)] = category
-        self.register_buffer("of_class", table, persistent=False)  # int64 [256], 255 = ignore
         self.plain = all(len(classes) == 1 for classes in self.members)
 
     def __len__(self) -> int:
@@ -37,7 +30,8 @@ class Categories(nn.Module):
 
     def labels(self, label: Tensor) -> Tensor:
         """int64 categories of train ids of any shape; 255 stays 255."""
-        return self.of_class[label.long()]
+        of_class = {id_: category for category, classes in enumerate(self.members) for id_ in classes}
+        return _looked_up(of_class, label)
 
     def probabilities(self, probabilities: Tensor) -> Tensor:
         """[B,G,H,W]: the sum over each category's classes of [B,C,H,W]."""
@@ -53,7 +47,10 @@ class Categories(nn.Module):
 
     def shown(self, label: Tensor) -> Tensor:
         """uint8 train ids that stand for categories in pictures, the first class of each; 255 stays 255."""
-        table = torch.full((256,), IGNORE, dtype=torch.uint8, device=label.device)
-        for category, classes in enumerate(self.members):
-            table[category] = classes[0]
-        return table[label.long()]
+        return _looked_up({category: classes[0] for category, classes in enumerate(self.members)}, label).byte()
+
+
+def _looked_up(table: dict[int, int], label: Tensor) -> Tensor:
+    """int64: each label's entry, 255 where there is none."""
+    whole = torch.tensor([table.get(id_, IGNORE) for id_ in range(256)], device=label.device)
+    return whole[label.long()]

@@ -125,7 +125,7 @@ class RPTTerm(Term):
         self.labels: dict[str, Tensor] = {}
         self.categories = Categories(context.label_space, settings.level)
         self.register_buffer("believed", torch.ones(len(self.categories), dtype=torch.bool))
-        self.doubted = 0  # categories that are not believed, known here so that no step asks the device
+        self.doubted = 0  # categories that are not believed
 
     def begin_stage(self, stage: StageContext) -> None:
         if stage.stage.round == 0:
@@ -152,7 +152,7 @@ class RPTTerm(Term):
         if settings.trust and self.assignment is not None:
             agreement = cluster_agreement(table, self.assignment)
             self.believed = agreement >= settings.trust
-            self.doubted = len(self.believed) - int(self.believed.sum())
+            self._count_doubted()
             named = zip(self.categories.names, agreement.tolist(), strict=True)
             self.reported |= {f"rpt_trust_{name}": value for name, value in named}
         if settings.patch.weight:
@@ -161,6 +161,10 @@ class RPTTerm(Term):
             self.labels["cluster"] = self._believed(settings.cluster.labels(table, self.assignment))
         for name, labels in self.labels.items():
             self.reported[f"rpt_{name}_share"] = selected_share(table, labels)
+
+    def _count_doubted(self) -> None:
+        """Once a round, so that no step asks the device."""
+        self.doubted = len(self.believed) - int(self.believed.sum())
 
     def _believed(self, labels: Tensor) -> Tensor:
         """The labels of believed categories, else 255; uint8 [total+1]."""
@@ -288,7 +292,6 @@ class RPTTerm(Term):
             "counts": self.rows.counts if self.rows else None,
             "assignment": self.assignment,
             "logic_trained": self.logic_trained,
-            "doubted": self.doubted,
             "reported": self.reported,
         }
 
@@ -297,4 +300,5 @@ class RPTTerm(Term):
         if state["counts"] is not None:
             self.rows = RegionRows(state["counts"], next(iter(self.labels.values())).device)
         self.assignment, self.reported = state["assignment"], state["reported"]
-        self.logic_trained, self.doubted = state["logic_trained"], state["doubted"]
+        self.logic_trained = state["logic_trained"]
+        self._count_doubted()  # `believed` is a buffer, and loaded before this
