@@ -76,7 +76,7 @@ def recipe_for(method: str, pair: str, steps: int | None) -> Recipe:
 
 def started_from(recipe: Recipe, run: Path) -> Recipe:
     """The recipe with the weights of a run of this matrix."""
-    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, weights=str(run)))
+    return dataclasses.replace(recipe, model=recipe.model.with_weights(str(run)))
 
 
 def run_task(task: Task) -> dict[str, Any]:

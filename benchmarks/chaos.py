@@ -76,7 +76,7 @@ def session_of(name: str, runs: Path) -> Session:
     runtime = Runtime(runs=runs, workers=0, tracking="none", log_every=3, save_every=1)
     recipe = recipe_of(METHODS[name].build())
     if recipe.method.starts_trained:
-        model = dataclasses.replace(recipe.model, weights=str(_trained(runs)))
+        model = recipe.model.with_weights(str(_trained(runs)))
         recipe = dataclasses.replace(recipe, model=model)
     return Session(name, recipe, runtime)
 

@@ -66,7 +66,7 @@ def main() -> None:
             recipe = reduced(load_recipe(find_recipe(name)))
             if recipe.method.starts_trained:
                 start = trained(name, dataclasses.replace(runtime, runs=root / "starts"))
-                recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, weights=start))
+                recipe = dataclasses.replace(recipe, model=recipe.model.with_weights(start))
             session = Session(name, recipe, runtime)
             result = session.run()
             logged = [json.loads(line) for line in (session.folder / "metrics.jsonl").read_text().splitlines()]
