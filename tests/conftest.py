@@ -1,6 +1,7 @@
 """Shared pieces: a toy domain in memory, a tiny network, and a cache of streets frames for the whole session."""
 
 import os
+import signal
 import sys
 
 import numpy as np
@@ -9,6 +10,13 @@ import torch
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.labels import CITYSCAPES19
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """A shell starts background jobs with Ctrl-C ignored, and their children inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from da_toolkit import cli
 
-_BLOCK = re.compile(r"(?:^\*Not run by the tests: ([^\n]+)\.\*\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"(?:^\*Not run by the tests: ([^\n]+)\.\*\n\n?)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\w+\.py)\n")
 SHOWN_ONLY = ("mermaid", "text")
 """Languages of blocks that are looked at, not run."""

@@ -121,13 +121,20 @@ def test_pages_are_those_that_show_code():
 def test_blocks_are_found_with_their_language_and_the_reason_why_they_are_not_run():
     text = (
         "# A\n```bash\na b\n```\ntext\n*Not run by the tests: it needs a cluster.*\n```python\nx = 1\n\ny = 2\n```\n"
-        "```\nplain\n```\n"
+        "*Not run by the tests: it serves.*\n\n```bash\nc\n```\n```\nplain\n```\n"
     )
     assert list(blocks(text)) == [
         Block("bash", "a b\n", ""),
         Block("python", "x = 1\n\ny = 2\n", "it needs a cluster"),
+        Block("bash", "c\n", "it serves"),
         Block("", "plain\n", ""),
     ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_reason_stands_above_the_block_that_it_is_for(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.count("Not run by the tests") == sum(bool(block.reason) for block in blocks(text))
 
 
 def test_a_block_that_fails_fails_the_page(tmp_path, monkeypatch):
