@@ -8,7 +8,7 @@ from da_toolkit.recipe import SGD, LearningRate, Recipe, Reported, Schedule, Sta
 recipe = Recipe(
     source=GTA5(size=(720, 1280)),
     target=Cityscapes(size=(512, 1024)),
-    # FADA starts from torchvision's ResNet-101 (recalled), which timm downloads.
+    # FADA starts from torchvision's ResNet-101, which timm downloads.
     model=DeepLabV2(
         backbone="resnet101.tv_in1k",
         output_stride=8,

@@ -8,7 +8,7 @@ from da_toolkit.recipe import SGD, LearningRate, Recipe, Schedule, Stage
 recipe = Recipe(
     source=Synthia(size=(760, 1280)),
     target=Cityscapes(size=(512, 1024), labels="synthia16"),
-    # FADA starts from torchvision's ResNet-101 (recalled), which timm downloads.
+    # FADA starts from torchvision's ResNet-101, which timm downloads.
     model=DeepLabV2(
         backbone="resnet101.tv_in1k",
         output_stride=8,

@@ -30,7 +30,7 @@ recipe = Recipe(
     reported=Reported(
         miou=50.45,
         paper="Yang & Soatto, CVPR 2020",
-        note="recalled; three bands averaged and self-trained, ours is one band; not reproduced here",
+        note="three bands averaged and self-trained, ours is one band; not reproduced here",
         network="DeepLab-v2, ResNet-101",
         start="ImageNet",
     ),

@@ -8,11 +8,9 @@ from da_toolkit.recipe import SGD, LearningRate, Recipe, Reported, Schedule, Sta
 recipe = Recipe(
     source=GTA5(size=(720, 1280)),
     target=Cityscapes(size=(512, 1024)),
-    # IAST's start is that of AdaptSegNet (recalled): DeepLab's Caffe ResNet-101, trained on ImageNet, a file to
-    # download, for --model.weights.
+    # IAST starts from torchvision's ResNet-101, which timm downloads.
     model=DeepLabV2(
-        backbone="resnet101_caffe",
-        weights="caffe_imagenet",
+        backbone="resnet101.tv_in1k",
         output_stride=8,
         batch_norm="affine_frozen",
         aux=False,

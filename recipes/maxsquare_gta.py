@@ -25,7 +25,7 @@ recipe = Recipe(
     reported=Reported(
         miou=46.4,
         paper="Chen et al., ICCV 2019",
-        note="recalled, with multi-level self-guidance, which ours lacks; not reproduced here",
+        note="with multi-level self-guidance, which ours lacks; not reproduced here",
         network="DeepLab-v2, ResNet-101",
         start="ImageNet, then the source",
     ),

@@ -15,6 +15,7 @@ from da_toolkit.interrupts import ended_by_interrupts
 
 DEMO = "swap in the street world, a small network, few steps"
 CHECK = "build everything, print the resolved recipe, stop"
+FIND = "try steps of growing batches on the GPU, tell the largest that fits, stop"
 
 
 def main(words: Sequence[str], prog: str) -> None:
@@ -34,6 +35,7 @@ def main(words: Sequence[str], prog: str) -> None:
     parser.add_argument("--demo", action="store_true", help=DEMO)
     parser.add_argument("--rerun", metavar="RUN", help="repeat a run from its folder")
     parser.add_argument("--check", action="store_true", help=CHECK)
+    parser.add_argument("--find-batch-size", action="store_true", help=FIND)
     if "--rerun" in words:
         place = words.index("--rerun")
         if place + 1 == len(words):
@@ -57,8 +59,9 @@ def main(words: Sequence[str], prog: str) -> None:
     with ended_by_interrupts():
         from da_toolkit.commands.training import train
 
-    besides = f"Besides: --demo ({DEMO}); --check ({CHECK})."
-    train(first.recipe, rest, f"{prog} {first.recipe}", besides, first.demo, first.check)
+    besides = f"Besides: --demo ({DEMO}); --check ({CHECK}); --find-batch-size ({FIND})."
+    instead = "check" if first.check else "find batch size" if first.find_batch_size else None
+    train(first.recipe, rest, f"{prog} {first.recipe}", besides, first.demo, instead)
 
 
 def show_list(family: str) -> None:

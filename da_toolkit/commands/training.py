@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -16,6 +16,7 @@ from da_toolkit.recipe.files import find_recipe, load_recipe
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.runs.folder import load_recipe_of, load_runtime
+from da_toolkit.runs.memory import find_batch_size
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
 
@@ -28,8 +29,12 @@ class Command:
     runtime: Annotated[Runtime, tyro.conf.arg(name="")]
 
 
-def train(name_or_path: str, words: list[str], prog: str, besides: str, demo: bool, only_check: bool) -> None:
-    """Train a recipe with the settings that `words` override, or only check that it could be."""
+Instead = Literal["check", "find batch size"]
+"""What to do with a recipe instead of training it."""
+
+
+def train(name_or_path: str, words: list[str], prog: str, besides: str, demo: bool, instead: Instead | None) -> None:
+    """Train a recipe with the settings that `words` override, or do with it what is asked instead."""
     path = find_recipe(name_or_path)
     recipe, name = load_recipe(path), path.stem
     if demo:
@@ -42,8 +47,12 @@ def train(name_or_path: str, words: list[str], prog: str, besides: str, demo: bo
         description=f"{Command.__doc__} {besides}",
     )
     session = Session(name, command.recipe, command.runtime)
-    if only_check:
+    if instead == "check":
         return check(session)
+    if instead == "find batch size":
+        for line in find_batch_size(session, session.open_data()[:2]):
+            print(line)
+        return None
     show(session, session.run())
 
 

@@ -21,7 +21,7 @@ class ClassWise(Discriminator):
     width: int = 256
     """Channels of its first layer."""
     temperature: float = 1.8
-    """Softens the predictions that say which class a position is of. Recalled from the published settings."""
+    """Softens the predictions that say which class a position is of, as in the published training."""
     clip: float = 0.9
     """The probability of a class counts no more than this, 0..1."""
 

@@ -32,7 +32,8 @@ class ContinualTeacher(Regularizer):
     scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
     """Zooms of that mean. Each costs two passes of the teacher."""
     statistics: Statistics = "batch"
-    """What the teacher's batch norms use: "running" or, as in the published training, those of the "batch"."""
+    """What the batch norms of the teacher and of the start network use: "running" or, as in the published training,
+    those of the "batch"."""
 
     def __post_init__(self) -> None:
         for name in ("momentum", "restore", "threshold"):
@@ -54,7 +55,7 @@ class ContinualTeacherTerm(Term):
         super().__init__()
         self.settings = settings
         self.teacher = Teacher(context.network, settings.statistics)
-        self.start = Teacher(context.network)
+        self.start = Teacher(context.network, settings.statistics)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         view = step.target

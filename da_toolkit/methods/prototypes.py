@@ -47,8 +47,10 @@ class Prototypes(Regularizer):
     smoothing: float = 0.1
     """Weight of the regulariser of target predictions (MRKLD), the mean of -log p over classes and pixels."""
     statistics: Statistics = "running"
-    """What the batch norms of both copies use: "running", the network's mean and variance of all that it saw, as in the
-    published training, or "batch", those of the target images it labels."""
+    """What the batch norms of the frozen copy, which labels, use: "running", the network's mean and variance of all
+    that it saw, as in the published training, or "batch", those of the target images it labels."""
+    momentum_statistics: Statistics = "batch"
+    """The same for the averaged network, whose features are compared; "batch" as in the published training."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -80,7 +82,8 @@ class PrototypeTerm(Term):
     def __init__(self, settings: Prototypes, context: BuildContext) -> None:
         super().__init__()
         self.settings = settings
-        self.frozen, self.momentum = (Teacher(context.network, settings.statistics) for _ in range(2))
+        self.frozen = Teacher(context.network, settings.statistics)
+        self.momentum = Teacher(context.network, settings.momentum_statistics)
         classes = len(context.label_space)
         self.register_buffer("centres", torch.zeros(classes, context.feature_channels))
         self.register_buffer("known", torch.zeros(classes, dtype=torch.bool))

@@ -52,11 +52,12 @@ class SourceFree(Method):
             _train_norms_alone(network)
         elif self.trains == "encoder":
             names = getattr(network, "heads", ("head", "aux"))  # HRDA's attention is one of them
-            heads = [part for name in names if isinstance(part := getattr(network, name, None), nn.Module)]
+            heads = tuple(name for name in names if isinstance(getattr(network, name, None), nn.Module))
             if not heads:
                 raise UserError("method.trains 'encoder' freezes the network's `head`, and it has none: set all.")
-            for head in heads:
-                head.requires_grad_(False)
+            for name in heads:
+                network.get_submodule(name).requires_grad_(False)
+            network.still = heads  # their batch norms and dropout too, as in SHOT
 
 
 def _train_norms_alone(network: nn.Module) -> None:

@@ -1,7 +1,7 @@
 """A segmentation network: its own normalisation, a backbone's pyramid of feature maps, and a head per level."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 from torch import Tensor, nn
 
@@ -54,7 +54,7 @@ class PyramidSegmenter(Segmenter):
     def _backbone_norms(self) -> list[nn.Module]:
         return [layer for layer in self.backbone.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
-    def train(self, mode: bool = True) -> "PyramidSegmenter":
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if mode and self.batch_norm == "frozen":
             for layer in self._backbone_norms():

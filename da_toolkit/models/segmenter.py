@@ -1,7 +1,7 @@
 """What every segmentation network gives: logits of the main and auxiliary level, features, and where they lie."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,14 @@ class Segmenter(nn.Module):
     """
 
     num_classes: int
+    still: tuple[str, ...] = ()
+    """Names of the parts that stay in evaluation mode while the network trains, for a method has frozen them."""
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self.still:
+            getattr(self, name).eval()
+        return self
 
     def forward(self, images: Tensor) -> Output:
         raise NotImplementedError

@@ -25,6 +25,7 @@ from da_toolkit.runs.checkpoint import save_weights
 from da_toolkit.runs.claim import check_resumes, claim, finished_result
 from da_toolkit.runs.lock import locked
 from da_toolkit.runs.log import RunLog
+from da_toolkit.runs.memory import out_of_memory
 from da_toolkit.runs.plan import RunPlan
 from da_toolkit.runs.provenance import environment
 from da_toolkit.runs.same_data import settle_data, tell_of_other_data
@@ -147,8 +148,8 @@ class Session(RunPlan):
         except KeyboardInterrupt:
             status = "KILLED"
             raise
-        except RuntimeError as error:
-            raise explained(error) or error from error
+        except (RuntimeError, MemoryError) as error:
+            raise explained(error) or out_of_memory(error, self, trainer) or error from error
         finally:
             log.progress.close()
             tracker.finish(status)

@@ -195,9 +195,10 @@ class Trainer:
         average_gradients(self.model)
         self._check(self.model, logged, steps, kept)
         average_batch_statistics(self.model)
-        if recipe.optimizer.clip is not None:
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.optimizer.clip)
-        self.optimizer.step()
+        if _has_gradients(self.model):
+            if recipe.optimizer.clip is not None:
+                self.fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.optimizer.clip)
+            self.optimizer.step()
         for term in self.terms:
             term.follow(self.model)
         self._update_players(logged, steps)
@@ -226,7 +227,7 @@ class Trainer:
         self._check(self.players, logged, steps, [])
         for number, optimizer in self.term_optimizers.items():
             average_batch_statistics(self.terms[number])
-            if any(parameter.grad is not None for parameter in self.terms[number].parameters()):
+            if _has_gradients(self.terms[number]):
                 optimizer.step()
 
     def _backward(self, loss: Tensor) -> None:
@@ -280,3 +281,8 @@ class Trainer:
     def context(self, stage: Stage | None = None) -> StageContext:
         """What terms are told of a stage, by default the current one."""
         return self.images.context(stage or self.recipe.schedule.stage_after(self.done), self.model)
+
+
+def _has_gradients(module: nn.Module) -> bool:
+    """Whether there is anything to step on: a scaler of half precision takes a step without gradients for a mistake."""
+    return any(parameter.grad is not None for parameter in module.parameters())

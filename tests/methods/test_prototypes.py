@@ -206,3 +206,14 @@ def test_prototypes_may_be_of_features_by_the_statistics_of_their_batches(tiny_t
     means = sums / counts.clamp(min=1)[:, None]
     torch.testing.assert_close(term.centres, means, rtol=1e-4, atol=1e-5)
     assert torch.equal(term.known, counts > 0)
+
+
+@pytest.mark.parametrize(("frozen", "momentum"), [("running", "batch"), ("batch", "running")])
+def test_both_copies_have_statistics_of_their_own(frozen, momentum, tiny_trainer):
+    """ProDA labels in evaluation mode, and its averaged network stays in training mode."""
+    settings = Prototypes(statistics=frozen, momentum_statistics=momentum)
+    term = tiny_trainer(SourceOnly(regularizers=(settings,)), rounds=True).terms[1].train()
+    for copy, statistics in ((term.frozen, frozen), (term.momentum, momentum)):
+        norms = [module for module in copy.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        assert norms and all(norm.training == (statistics == "batch") for norm in norms)
+    assert Prototypes() == Prototypes(statistics="running", momentum_statistics="batch")

@@ -95,6 +95,18 @@ def test_shot_leaves_the_heads_as_they_are(model, tiny_trainer):
     assert held(trainer) == {id(value) for value in trainer.model.backbone.parameters()}
 
 
+@pytest.mark.parametrize("model", NETWORKS.values(), ids=NETWORKS)
+def test_shot_keeps_the_heads_in_evaluation_mode(model, tiny_trainer):
+    """Their batch norms keep the source's statistics, and their dropout is off; the backbone's norms follow."""
+    trainer = tiny_trainer(METHODS["source_free_shot"].build(), model=model, rounds=True)
+    before = {name: value.clone() for name, value in trainer.model.named_buffers()}
+    for _ in range(2):
+        trainer.step()
+    changed = {name for name, value in trainer.model.named_buffers() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("backbone.") for name in changed)
+    assert trainer.model.backbone.training and not any(part.training for part in trainer.model.head.modules())
+
+
 def test_shot_leaves_the_attention_of_hrda_as_it_is(tiny_trainer):
     model = HRDA(network=NETWORKS["DeepLab-v3+"], attention_width=8)
     trainer = tiny_trainer(METHODS["source_free_shot"].build(), model=model, rounds=True)

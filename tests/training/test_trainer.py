@@ -78,6 +78,18 @@ def test_clipping_bounds_the_step(tiny_trainer):
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
 
 
+def test_a_step_without_losses_leaves_the_network_alone(tiny_trainer, monkeypatch):
+    """A scaler of half precision takes a step or a clipping without gradients for a mistake, and raises."""
+    clipped = SGD(lr=1.0, head_multiplier=1, momentum=0, weight_decay=0.5, clip=1e-3)
+    trainer = tiny_trainer(SourceOnly(), steps=1, **{**PLAIN, "optimizer": clipped})
+    monkeypatch.setattr(trainer.terms[0], "losses", lambda step: {})
+    for owner, name in ((trainer.optimizer, "step"), (trainer.fabric, "clip_gradients")):
+        monkeypatch.setattr(owner, name, lambda *_, name=name, **__: pytest.fail(f"{name} without gradients"))
+    before = state(trainer).clone()
+    assert trainer.step() == {} and trainer.done == 1
+    assert torch.equal(state(trainer), before)
+
+
 def test_same_seed_same_weights_other_seed_other_weights(tiny_trainer):
     runs = []
     for seed in (0, 0, 1):
