@@ -14,6 +14,7 @@ from da_toolkit.errors import UserError
 if TYPE_CHECKING:
     import albumentations as A
 
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of a training image; the label follows every geometric one. The default is none."""
@@ -45,7 +46,7 @@ class Augmentation:
             raise UserError(f"augmentation.crop {(height, width)} is larger than the domain's size {tuple(size)}.")
         fills = max(height / size[0], width / size[1]) * (1 + 1e-6)  # or rounding would leave a pixel missing
         zoom = None if self.scale == (1.0, 1.0) else (max(self.scale[0], fills) - 1, max(self.scale[1], fills) - 1)
-        return Pipeline(tuple(size), zoom, (height, width), self._after_the_crop())
+        return Pipeline((size[0], size[1]), zoom, (height, width), self._after_the_crop())
 
     def _after_the_crop(self) -> "A.Compose | None":
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer release
@@ -89,7 +90,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Window:
-    """What a crop shows of an image that is brought to `size` and then zoomed to `zoomed`; sizes are (height, width)."""
+    """What a crop shows of an image that is brought to `size`, then to `zoomed`; sizes are (height, width)."""
 
     size: Size
     zoomed: Size
