@@ -136,7 +136,7 @@ def seconds_an_image(way: str, data: FileDomainData, size: tuple[int, int], fram
 
 
 def parts(data: FileDomainData, size: tuple[int, int], frames: Frames, rounds: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds of each part of one sample, in this process."""
+    """Median milliseconds that the processor takes for each part of one sample, in this process."""
     pillow, pipeline = PillowPath(data, size), CROP.build(size)
     pair, colors = data.pairs[0], Image.open(data.pairs[0].image).convert("RGB")
     image, label, small = data.image(0), data.label(0), np.asarray(colors.resize(size[::-1]))
@@ -166,9 +166,9 @@ def parts(data: FileDomainData, size: tuple[int, int], frames: Frames, rounds: i
 def _median_ms(work: Callable[[], object], rounds: int) -> float:
     times = []
     for _ in range(rounds):
-        begin = time.perf_counter()
+        begin = time.process_time()
         work()
-        times.append(1000 * (time.perf_counter() - begin))
+        times.append(1000 * (time.process_time() - begin))
     return statistics.median(times)
 
 
@@ -241,7 +241,13 @@ def table(result: dict[str, Any]) -> str:
             share = f"{shares[1]:.2f} ({shares[0]:.2f}–{shares[2]:.2f})" if way != PILLOW else "1"
             told = f"{rates[1]:.1f} ({rates[0]:.1f}–{rates[2]:.1f})"
             lines.append(f"| {name}, {data['megabytes']:.1f} MB a file, {size} | {way} | {told} | {share} |")
-    lines += ["", "Milliseconds of one sample's parts:", "", "| data | way | parts |", "| --- | --- | --- |"]
+    lines += [
+        "",
+        "Milliseconds of the processor for one sample's parts:",
+        "",
+        "| data | way | parts |",
+        "| --- | --- | --- |",
+    ]
     for name, data in result["data"].items():
         for way, found in data["parts_ms"].items():
             told = ", ".join(f"{part} {value:.1f}" for part, value in found.items())

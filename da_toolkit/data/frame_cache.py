@@ -71,7 +71,7 @@ class FrameCache:
         if found.dtype != np.uint8 or found.shape != (count + _CHECKSUM,):
             return None
         values, checksum = found[:count], found[count:].tobytes()
-        return values.reshape(shape) if zlib.crc32(values).to_bytes(_CHECKSUM, "big") == checksum else None
+        return values.reshape(shape) if _checksum(values) == checksum else None
 
     def write(self, name: str, values: np.ndarray) -> None:
         """Keep uint8 values; nothing is done once the disk has refused."""
@@ -83,7 +83,7 @@ class FrameCache:
             told = {"descr": "|u1", "fortran_order": False, "shape": (values.size + _CHECKSUM,)}
             np.lib.format.write_array_header_1_0(file, told)
             file.write(values.data)
-            file.write(zlib.crc32(values).to_bytes(_CHECKSUM, "big"))
+            file.write(_checksum(values))
 
         try:
             write_shared(self._file(name), save)
@@ -146,6 +146,10 @@ class Frames:
         """What all of them take on the disk, about."""
         pixels = self.size[0] * self.size[1]
         return len(self.data) * (3 + labels) * pixels
+
+
+def _checksum(values: np.ndarray) -> bytes:
+    return zlib.crc32(values.data).to_bytes(_CHECKSUM, "big")
 
 
 def _settings(data: DomainData, domain: Domain, size: Size) -> bytes:
