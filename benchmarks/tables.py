@@ -19,6 +19,7 @@ import compare_speed
 import export_equality
 import hours
 import hrda
+import loader
 import method_pages
 import methods_page
 import official_layouts
@@ -47,6 +48,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "official_layouts": official_layouts.table,
     "sizes": sizes.table,
     "speed": speed.table,
+    "loader": loader.table,
     "chaos": chaos.table,
     "two_ranks": two_ranks.table,
     "compare_speed": compare_speed.table,

@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import json
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +29,22 @@ def write_whole(path: Path, content: bytes, setting: str = "--runs") -> None:
             raise
     except OSError as error:
         raise disk_error(path.parent, error, setting) from error
+
+
+def write_shared(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """What `write` puts into a file, whole or not at all; several processes may do so at once, and one of them wins.
+
+    Raises OSError if the disk refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+        temporary.replace(path)
+    except BaseException:  # also when this is broken off
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}

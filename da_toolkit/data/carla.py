@@ -9,7 +9,7 @@ import numpy as np
 
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import CARLA_IDS, RawClasses
-from da_toolkit.data.files import FileDomainData
+from da_toolkit.data.files import FileDomainData, looked_up
 from da_toolkit.data.label_setting import Labels
 from da_toolkit.data.listing import images_in, paired
 from da_toolkit.data.pixels import read_red_ids
@@ -52,7 +52,7 @@ class CarlaData(FileDomainData):
 
     def label(self, index: int) -> np.ndarray:
         ids = self.checked_ids(index)
-        label = self.table[ids]
+        label = looked_up(self.table, ids)
         sky = self.label_space.place("sky")
         if sky is not None:
             above = int(BONNET * len(ids))

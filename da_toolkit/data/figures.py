@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from da_toolkit.data.labels import LabelSpace
-from da_toolkit.data.transforms import NEAREST
+from da_toolkit.data.windows import NEAREST
 
 _MARGIN, _GAP = 16, 6
 _PAPER, _INK = (255, 255, 255), (32, 36, 44)

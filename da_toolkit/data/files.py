@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from da_toolkit.data.domain import DomainData
@@ -34,6 +35,11 @@ def _guessed(values: np.ndarray, classes: RawClasses) -> str:
     if TRAIN_IDS.items() <= classes.items() and set(values.tolist()) <= set(CITYSCAPES_IDS):
         return "They are Cityscapes' label ids, where train ids are expected."
     return "Is it the id file, not a coloured or train-id one?"
+
+
+def looked_up(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """uint8 `table[ids]`, in a tenth of the time where the ids are uint8."""
+    return cv2.LUT(ids, table[:256]) if ids.dtype == np.uint8 and ids.size else table[ids]
 
 
 class FileDomainData(DomainData):
@@ -96,7 +102,7 @@ class FileDomainData(DomainData):
         """The ids [H,W] before remapping, all known and as large as the image. Raises `UserError` if they are not."""
         ids = self.raw_ids(index)
         pair = self.pairs[index]
-        if ids.max(initial=0) >= len(self.table) or ids.min(initial=0) < 0 or not self.known[ids].all():
+        if not self._all_known(ids):
             values = np.unique(ids)
             strange = [int(v) for v in values if not 0 <= v < len(self.table) or not self.known[v]]
             valid = ", ".join(map(str, np.flatnonzero(self.known)))
@@ -114,5 +120,10 @@ class FileDomainData(DomainData):
             )
         return ids
 
+    def _all_known(self, ids: np.ndarray) -> bool:
+        if ids.dtype == np.uint8:
+            return bool(looked_up(self.known.view(np.uint8), ids).all())
+        return ids.max(initial=0) < len(self.table) and ids.min(initial=0) >= 0 and bool(self.known[ids].all())
+
     def label(self, index: int) -> np.ndarray:
-        return self.table[self.checked_ids(index)]
+        return looked_up(self.table, self.checked_ids(index))

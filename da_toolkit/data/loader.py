@@ -25,7 +25,7 @@ from da_toolkit.data.sampling import Place
 from da_toolkit.data.shared_memory import PREFETCHED, REMEDY, handing_over
 from da_toolkit.errors import UserError
 from da_toolkit.waiting import abandonable, whole
-from da_toolkit.workers import kill, start_worker
+from da_toolkit.workers import keep_memory, kill, start_worker
 
 _LOOK = 5.0  # seconds after which a wait is begun anew, to see whether all that it waits for still lives
 _GRACE = 0.5  # seconds that a worker may take to end, before it is killed: one that hangs would never
@@ -174,6 +174,7 @@ def _plain(error: UserError) -> UserError:
 def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
     start_worker()
+    keep_memory()
     sys.excepthook = _tell_unless_left_alone
     cast(Any, multiprocessing.queues.Queue)._on_queue_feeder_error = _hand_over_instead
 

@@ -6,16 +6,17 @@ The two tables at the end of this module decide; docs/data.md tells them in word
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from da_toolkit.data.png import SIGNATURE, Damaged, chunks, plain_pixels
 from da_toolkit.errors import UserError
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ _LEAST_LEVELS = 16
 
 def read_image(path: Path) -> np.ndarray:
     """uint8 RGB [H,W,3], upright. Raises `UserError` for a missing, damaged, foreign or ambiguous file."""
-    return _read(path, "image", lambda picture: _colors(_upright(picture)))
+    return _read(path, "image", lambda picture: _colors(_upright(picture)), ("RGB",))
 
 
 def colors_of(image: Image.Image) -> np.ndarray:
@@ -59,12 +60,13 @@ def read_ids(path: Path) -> np.ndarray:
     Raises:
         UserError: an unreadable file, a lossy one, or one with several channels (a colour-coded label).
     """
-    return _read(path, "label", lambda picture: _ids(_upright(picture), AS_IDS))
+    return _read(path, "label", lambda picture: _ids(_upright(picture), AS_IDS), ("L", "P"))
 
 
 def read_red_ids(path: Path) -> np.ndarray:
     """As `read_ids`, but of colours the red channel, where CARLA keeps its ids."""
-    return _read(path, "label", lambda picture: _ids(_upright(picture), AS_RED_IDS))
+    found = _read(path, "label", lambda picture: _ids(_upright(picture), AS_RED_IDS), ("L", "RGB"))
+    return found[..., 0] if found.ndim == 3 else found
 
 
 def read_label_colors(path: Path) -> np.ndarray:
@@ -73,7 +75,7 @@ def read_label_colors(path: Path) -> np.ndarray:
     Raises:
         UserError: as `read_ids`, and for a file that holds ids instead.
     """
-    return _read(path, "label", lambda picture: _label_colors(_upright(picture)))
+    return _read(path, "label", lambda picture: _label_colors(_upright(picture)), ("RGB",))
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -103,19 +105,15 @@ def file_bytes(path: Path) -> bytes:
 def checked_png(path: Path, content: bytes) -> bytes:
     """A PNG file's content again, if it is whole. Raises `UserError` for a truncated or damaged one."""
     try:
-        if content.startswith(_PNG):
-            list(_chunks(content))
-    except _Damaged as error:
+        if content.startswith(SIGNATURE):
+            list(chunks(content))
+    except Damaged as error:
         raise _unreadable(path, error) from error
     return content
 
 
 class _Refused(Exception):
     """Readable, but it cannot mean what is asked for: the predicate of a sentence about the file, and the remedy."""
-
-
-class _Damaged(Exception):
-    """Not what its container promises."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +129,12 @@ class _Picture:
         return found if isinstance(found, int) else None
 
 
-def _read(path: Path, what: str, convert: Callable[[_Picture], T]) -> T:
+def _read(path: Path, what: str, convert: Callable[[_Picture], T], plain: Collection[str] = ()) -> T:
+    """What `convert` makes of a picture; plain PNGs of the modes `plain` are handed out as they are stored."""
     content = file_bytes(path)
     try:
+        if plain and (found := plain_pixels(content, plain)) is not None:
+            return cast(T, found)
         with _opened(content, what == "label") as picture:
             return convert(picture)
     except _Refused as error:
@@ -172,7 +173,7 @@ def _unreadable(path: Path, error: Exception, content: bytes = b"") -> UserError
 def _opened(content: bytes, is_label: bool) -> Iterator[_Picture]:
     """A file's one picture, not decoded yet; what no picture of its container can mean is refused here."""
     bits = 8
-    if content.startswith(_PNG):
+    if content.startswith(SIGNATURE):
         content, bits = _pixels_only(content)
     with Image.open(BytesIO(content), formats=CONTAINERS) as image:
         container = str(image.format)
@@ -226,36 +227,18 @@ def _bits_of_bmp(content: bytes) -> int:
 
 # PNG. Pillow looks at none of the pixels' checksums, and refuses files for metadata that it finds too large.
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, content) of each chunk up to the last. Raises `_Damaged` where one is cut or its checksum is wrong."""
-    at, kind = len(_PNG), b""
-    while kind != b"IEND":
-        if at + 12 > len(content):
-            raise _Damaged("the file ends too early")
-        length, kind = struct.unpack_from(">I4s", content, at)
-        inside = content[at + 8 : at + 8 + length]
-        if len(inside) < length or at + 12 + length > len(content):
-            raise _Damaged("the file ends too early")
-        if zlib.crc32(kind + inside) != struct.unpack_from(">I", content, at + 8 + length)[0]:
-            raise _Damaged(f"a checksum is wrong, of its {kind.decode('latin-1')}")
-        yield kind, inside
-        at += 12 + length
-
 
 def _pixels_only(content: bytes) -> tuple[bytes, int]:
     """A PNG without metadata but EXIF, which comes before the pixels then, and its bits per channel."""
-    found = list(_chunks(content))
+    found = list(chunks(content))
     if any(kind == b"acTL" and int.from_bytes(inside[:4], "big") > 1 for kind, inside in found):
         raise _Refused("is an animation where one picture is expected. Save one of its pictures.")
     first = found[0][1] if found[0][0] == b"IHDR" else b""
     if len(first) != 13:
-        raise _Damaged("it has no header")
+        raise Damaged("it has no header")
     kept = [chunk for kind in (b"IHDR", b"eXIf", b"PLTE", b"IDAT", b"IEND") for chunk in found if chunk[0] == kind]
     parts = [len(i).to_bytes(4, "big") + k + i + zlib.crc32(k + i).to_bytes(4, "big") for k, i in kept]
-    return b"".join((_PNG, *parts)), first[8]
+    return b"".join((SIGNATURE, *parts)), first[8]
 
 
 # Tags
@@ -281,7 +264,7 @@ def _size_of_png(path: Path) -> tuple[int, int] | None:
     """From the heads of a PNG's chunks alone; none for any other file, and for one that needs a closer look."""
     try:
         with path.open("rb") as file:
-            if file.read(len(_PNG)) != _PNG:
+            if file.read(len(SIGNATURE)) != SIGNATURE:
                 return None
             size, orientation = None, 1
             while len(head := file.read(8)) == 8:

@@ -17,6 +17,7 @@ from da_toolkit.data.transforms import Augmentation, augment, resized, resized_l
 from da_toolkit.errors import UserError
 
 if TYPE_CHECKING:
+    from da_toolkit.data.frame_cache import Frames
     from da_toolkit.data.superpixels import SuperpixelCache
 
 _TRIES = 10
@@ -41,6 +42,7 @@ class Samples(Dataset):
         regions: gives the region map int32 of an image uint8 [H,W,3], at any resolution; none = no regions.
         keys: the key of every image in `regions` as it was when frozen knowledge was made of it; none = not checked.
         least: share 0..1 of a sample's pixels that its place's class should have; up to 10 versions are tried.
+        frames: images and labels at `size`, as a cache keeps them; by default they are read from the data's files.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class Samples(Dataset):
         regions: "SuperpixelCache | None" = None,
         least: float = 0.0,
         keys: Sequence[str] | None = None,
+        frames: "Frames | None" = None,
     ) -> None:
         self.data, self.size, self.with_labels, self.seed, self.regions = data, size, with_labels, seed, regions
         self.least, self.keys = least, keys
+        self.frames: Frames | DomainData = frames or data
         self.shape = augmentation.crop or size
         """Height and width of a sample."""
         self.pipeline = augmentation.build(size)
@@ -93,9 +97,9 @@ class Samples(Dataset):
             self.reading[worker.id] = index
 
     def _sample(self, epoch: int, index: int, wanted: list[int]) -> Sample:
-        image, label, regions = self.data.image(index), None, None
+        image, label, regions = self.frames.image(index), None, None
         if self.with_labels:
-            label = self.data.label(index)
+            label = self.frames.label(index)
         if self.regions is not None:
             key, regions = self.regions.keyed(image)
             if self.keys is not None and key != self.keys[index]:

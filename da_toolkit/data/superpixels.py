@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +17,7 @@ from PIL import Image
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
+from da_toolkit.files import write_shared
 from da_toolkit.terminal import track
 from da_toolkit.waiting import abandonable, whole
 from da_toolkit.workers import kill, start_worker
@@ -163,14 +163,7 @@ def _read(file: Path, size: tuple[int, int]) -> np.ndarray | None:
 
 def _write(file: Path, regions: np.ndarray) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
-            try:
-                Image.fromarray(regions.astype(np.uint16)).save(temporary, "PNG")
-            except BaseException:  # also when this is broken off
-                Path(temporary.name).unlink()
-                raise
-        Path(temporary.name).replace(file)
+        write_shared(file, lambda opened: Image.fromarray(regions.astype(np.uint16)).save(opened, "PNG"))
     except OSError as error:
         raise UserError(
             f"The superpixels could not be cached in {file.parent.parent}: {error.strerror or error}. "

@@ -1,20 +1,18 @@
-"""Joint CPU augmentation of image and label with albumentations, seeded per image."""
+"""Joint CPU augmentation of image and label, seeded per image: a window is drawn, then resized, then changed."""
 
 import os
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from da_toolkit.data.windows import NEAREST, Size, nearest, reach, resized_corner
 from da_toolkit.errors import UserError
 
 if TYPE_CHECKING:
     import albumentations as A
-
-NEAREST = cv2.INTER_NEAREST_EXACT
-"""How labels move, as in Pillow. OpenCV's INTER_NEAREST takes the pixel in which the upper left corner lies: half a
-pixel beside the image."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +39,20 @@ class Augmentation:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"augmentation.{name} lies in 0..1, got {getattr(self, name)}.")
 
-    def build(self, size: tuple[int, int]) -> "A.Compose":
-        """The pipeline for images brought to `size` (height, width). Labels move by nearest neighbour."""
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer release
-        import albumentations as A
-
+    def build(self, size: tuple[int, int]) -> "Pipeline":
+        """The changes of images brought to `size` (height, width). Labels move by nearest neighbour."""
         height, width = self.crop or size
         if height > size[0] or width > size[1]:
             raise UserError(f"augmentation.crop {(height, width)} is larger than the domain's size {tuple(size)}.")
         fills = max(height / size[0], width / size[1]) * (1 + 1e-6)  # or rounding would leave a pixel missing
-        steps: list[A.BasicTransform | A.BaseCompose] = [
-            A.Resize(  # as `resized` and `resized_label`
-                *size, interpolation=cv2.INTER_CUBIC, mask_interpolation=NEAREST, area_for_downscale="image"
-            )
-        ]
-        if self.scale != (1.0, 1.0):
-            low, high = (max(zoom, fills) for zoom in self.scale)
-            zoom = A.RandomScale((low - 1, high - 1), mask_interpolation=NEAREST, area_for_downscale="image", p=1)
-            steps.append(zoom)
-        if self.scale != (1.0, 1.0) or self.crop is not None:
-            steps.append(A.RandomCrop(height, width))
+        zoom = None if self.scale == (1.0, 1.0) else (max(self.scale[0], fills) - 1, max(self.scale[1], fills) - 1)
+        return Pipeline((size[0], size[1]), zoom, (height, width), self._after_the_crop())
+
+    def _after_the_crop(self) -> "A.Compose | None":
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer release
+        import albumentations as A
+
+        steps: list[A.BasicTransform | A.BaseCompose] = []
         if self.flip:
             steps.append(A.HorizontalFlip(p=0.5))
         if self.color:
@@ -70,7 +62,67 @@ class Augmentation:
             steps += [A.RGBShift(round(40 * c), round(40 * c), round(40 * c), p=0.5), A.ToGray(p=0.1 * c)]
         if self.blur:
             steps.append(A.OneOf([A.GaussianBlur((3, 5)), A.GaussNoise((0.02, 0.08))], p=self.blur))
-        return A.Compose(steps, additional_targets={"regions": "mask"})
+        return A.Compose(steps, additional_targets={"regions": "mask"}) if steps else None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """An augmentation of images of any size that are brought to `size` (height, width)."""
+
+    size: Size
+    zoom: tuple[float, float] | None
+    """Range of what the zoom adds to 1; none = no zoom."""
+    crop: Size
+    after: "A.Compose | None"
+    """What is done with the crop."""
+
+    def window(self, seed: int) -> "Window":
+        """Where the crop lies. Zoom and crop each draw from a stream of their own, as albumentations' transforms do."""
+        size, how = self.size, cv2.INTER_LINEAR
+        if self.zoom is not None:
+            factor = random.Random(seed).uniform(*self.zoom) + 1.0
+            size = int(size[0] * factor), int(size[1] * factor)
+            how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        stream = random.Random(seed)
+        top, left = (int((side - crop + 1) * stream.random()) for side, crop in zip(size, self.crop, strict=True))
+        return Window(self.size, size, how, slice(top, top + self.crop[0]), slice(left, left + self.crop[1]))
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a crop shows of an image that is brought to `size`, then to `zoomed`; sizes are (height, width)."""
+
+    size: Size
+    zoomed: Size
+    how: int
+    """Interpolation of the zoom."""
+    rows: slice
+    columns: slice
+
+    def of_image(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [H,W,3] -> [*crop,3]; no more is resized than is needed."""
+        height, width = image.shape[:2]
+        corner = self.rows.stop, self.columns.stop
+        needed = corner if self.zoomed == self.size else reach(corner, self.size, self.zoomed, self.how)
+        image = resized_corner(image, (height, width), self.size, _how((height, width), self.size), needed)
+        return resized_corner(image, self.size, self.zoomed, self.how, corner)[self.rows, self.columns]
+
+    def of_map(self, values: np.ndarray) -> np.ndarray:
+        """Labels or region numbers [H,W] -> [*crop]."""
+        if values.shape == self.size == self.zoomed:
+            return values[self.rows, self.columns]
+        rows, columns = (
+            nearest(source, size)[nearest(size, zoomed)[kept]]
+            for source, size, zoomed, kept in zip(
+                values.shape, self.size, self.zoomed, (self.rows, self.columns), strict=True
+            )
+        )
+        return values[rows].take(columns, axis=1)
+
+
+def _how(source: Size, size: Size) -> int:
+    grows = source[0] <= size[0] and source[1] <= size[1]
+    return cv2.INTER_CUBIC if grows else cv2.INTER_AREA
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -80,8 +132,8 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if image.shape[:2] == size:
         return image
-    grows = image.shape[0] <= size[0] and image.shape[1] <= size[1]
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
+    height, width = image.shape[:2]
+    return cv2.resize(image, size[::-1], interpolation=_how((height, width), size))
 
 
 def resized_label(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -90,7 +142,7 @@ def resized_label(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def augment(
-    pipeline: "A.Compose",
+    pipeline: Pipeline,
     image: np.ndarray,
     label: np.ndarray | None,
     seed: int,
@@ -103,7 +155,10 @@ def augment(
         label: uint8 [H,W].
         regions: int32 [H,W].
     """
-    pipeline.set_random_seed(seed)
-    maps = {"mask": label, "regions": regions}
-    moved = pipeline(image=image, **{name: values for name, values in maps.items() if values is not None})
+    window = pipeline.window(seed)
+    moved = {"image": window.of_image(image)}
+    moved |= {name: window.of_map(v) for name, v in (("mask", label), ("regions", regions)) if v is not None}
+    if pipeline.after is not None:
+        pipeline.after.set_random_seed(seed)
+        moved = pipeline.after(**moved)
     return moved["image"], moved.get("mask"), moved.get("regions")

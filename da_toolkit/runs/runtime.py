@@ -11,6 +11,8 @@ from da_toolkit.settings.values import check_values
 from da_toolkit.shareable import without_password
 from da_toolkit.tracking.address import check_address
 
+_FOLDERS = ("data_root", "runs", "frame_cache")
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -30,6 +32,9 @@ class Runtime:
     """"mlflow" (SQLite in the runs folder), "none", or the URI of an MLflow server, which may be down."""
     workers: int = 2
     """Loader processes for each domain; 0 loads in the training process."""
+    frame_cache: Path | None = None
+    """Folder in which training images and labels are kept as decoded and resized, so that later epochs and other runs
+    read them from there, with the same results; by default none. What it will take is told when the run starts."""
     log_every: int = 10
     """Steps between reports."""
     save_every: int = 500
@@ -57,7 +62,7 @@ class Runtime:
     """Resume though images were added, removed or replaced since the run was begun, unless it knows single ones."""
 
     def __post_init__(self) -> None:
-        for name in ("data_root", "runs"):
+        for name in _FOLDERS:
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
         check_values(self, "the run's ")
@@ -92,5 +97,5 @@ class Runtime:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Runtime":
         """What `to_json` wrote. Raises `UserError`, TypeError, AttributeError or ValueError for anything else."""
-        paths = {name: Path(values[name]) for name in ("data_root", "runs") if values.get(name) is not None}
+        paths = {name: Path(values[name]) for name in _FOLDERS if values.get(name) is not None}
         return cls(**{**values, **paths})

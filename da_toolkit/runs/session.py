@@ -78,7 +78,7 @@ class Session(RunPlan):
         source, target, val = self.open_data()
         fabric = launch(runtime.devices, runtime.precision)
         how = runtime.seed, runtime.workers, runtime.compile, runtime.skip_bad_steps, runtime.bad_files
-        trainer = Trainer(self.recipe, fabric, source, target, *how, recompute=runtime.recompute)
+        trainer = Trainer(self.recipe, fabric, source, target, *how, runtime.recompute, runtime.frame_cache)
         check_trained(self.recipe, trainer.untrained)
         check_passes(trainer.model, run_passes(self.recipe))
         return trainer, val
@@ -128,6 +128,8 @@ class Session(RunPlan):
                 log.file.cut(0)  # of an attempt that ended before its first checkpoint
             if main:
                 self.keep_environment(trainer.done, fabric.device, data)
+            if main and (use := trainer.images.cache_use()) is not None:
+                log.progress.note(use)
             trainer.fit(
                 log.report, self.runtime.log_every, log.after_step, log.progress.stage, log.frozen, log.bad_step
             )

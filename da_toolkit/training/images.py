@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.domain import DomainData
+from da_toolkit.data.frame_cache import FrameCache, Frames
 from da_toolkit.data.loader import Loading
 from da_toolkit.data.rare_classes import RareClassSampler, image_class_shares
 from da_toolkit.data.samples import Samples
@@ -39,6 +41,7 @@ class Images:
         seed: decides order and augmentation.
         workers: loader processes per domain; 0 loads in this one.
         bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
+        frame_cache: folder of decoded and resized frames; none = files are read each time.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class Images:
         seed: int,
         workers: int,
         bad_files: float,
+        frame_cache: Path | None = None,
     ) -> None:
         self.recipe, self.fabric, self.seed, self.workers = recipe, fabric, seed, workers
         self.source, self.target = source, target
         self.reads = recipe.method.reads
         superpixels = recipe.method.superpixels
         self.regions = SuperpixelCache(superpixels, recipe.target.size) if superpixels is not None else None
+        self.cache = FrameCache(frame_cache) if frame_cache is not None else None
         self.known_regions: RegionIndex | None = None
         self.seen = 0
         """Images of each domain that training steps have taken, by all ranks together."""
@@ -129,7 +134,8 @@ class Images:
         With `shared`, this rank's batches of those that are dealt to the ranks in turn.
         """
         size, keys = self.recipe.evaluation_size, self._region_keys()
-        samples = Samples(self.target, size, Augmentation(), False, 0, self.regions, keys=keys)
+        how = self.regions, 0.0, keys, self._frames(self.target, size)
+        samples = Samples(self.target, size, Augmentation(), False, 0, *how)
         together = max(self.recipe.batch_size, 4)
         order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()
         places: list[list[Place]] = [
@@ -154,7 +160,9 @@ class Images:
         data = self._read_source if domain == "source" else self.target
         size = (self.recipe.source if domain == "source" else self.recipe.target).size
         order = np.random.default_rng(self.seed).permutation(len(data))
-        return (resized_label(data.label(i), size) for i in order.tolist())
+        frames = self._frames(data, size)
+        read = frames.label if frames is not None else lambda index: resized_label(data.label(index), size)
+        return (read(index) for index in order.tolist())
 
     def region_index(self) -> RegionIndex | None:
         """Regions of every target image, made where they are missing, once a run; none where nothing reads them."""
@@ -178,12 +186,34 @@ class Images:
         regions = self.regions if data is self.target else None
         rare = self.recipe.rare_classes if data is self.source else None
         keys = self._region_keys() if data is self.target else None
-        samples = Samples(data, size, augmentation, labels, seed, regions, rare.crop_share if rare else 0.0, keys)
+        how = regions, rare.crop_share if rare else 0.0, keys, self._frames(data, size)
+        samples = Samples(data, size, augmentation, labels, seed, *how)
         place = self.recipe.batch_size, seed, self.seen, self.fabric.global_rank, self.fabric.world_size
         if rare is not None:
             return samples, RareClassSampler(rare, image_class_shares(data), *place)
         return samples, EpochSampler(len(data), *place)
 
+    def _frames(self, data: DomainData, size: tuple[int, int]) -> Frames | None:
+        domain = self.recipe.source if data is self.source else self.recipe.target
+        return self.cache.frames(data, domain, size) if self.cache is not None else None
+
+    def cache_use(self) -> str | None:
+        """What the run's frames will take in the cache, in a sentence; none without a cache."""
+        if self.cache is None:
+            return None
+        told = []
+        for data, size, labels in (
+            (self.source if self.reads.source else None, self.recipe.source.size, True),
+            (self.target if self.reads.target else None, self.recipe.target.size, self.reads.target_labels),
+        ):
+            frames = self._frames(data, size) if data is not None else None
+            if data is not None:
+                use = f"{frames.bytes(labels) / 1e9:.2f} GB" if frames else "nothing, since they are in no files"
+                told.append(f"{len(data)} frames of {data.name} {data.split} take {use}")
+        return f"frame cache {self.cache.folder}: {', '.join(told)}; {self.cache.free() / 1e9:.2f} GB are free"
+
     def _on_device(self, batch: Batch, data: DomainData) -> Batch:
         self.faults.notice(batch.faults, data)
+        if self.cache is not None and self.fabric.local_rank == 0 and (trouble := self.cache.trouble()):
+            self.faults.warn(f"warning: {trouble}")
         return batch.to(self.fabric.device, channels_last=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -46,6 +47,7 @@ class Trainer:
         skip_bad_steps: steps with NaN or infinite numbers that `fit` leaves out before it raises.
         bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
         recompute: keep less for the backward pass, and compute it again there (`models/recompute.py`).
+        frame_cache: folder of decoded and resized frames; none = files are read each time.
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class Trainer:
         skip_bad_steps: int = 0,
         bad_files: float = 0.0,
         recompute: bool = False,
+        frame_cache: Path | None = None,
     ) -> None:
         self.recipe, self.fabric, self.seed = recipe, fabric, seed
-        self.images = Images(recipe, fabric, source, target, seed, workers, bad_files)
+        self.images = Images(recipe, fabric, source, target, seed, workers, bad_files, frame_cache)
         torch.manual_seed(seed)
         space = recipe.source.label_space
         self.model = recipe.model.build(len(space)).to(fabric.device).to(memory_format=torch.channels_last)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from da_toolkit.data.labels import CITYSCAPES19, LabelSpace
 from da_toolkit.data.streets.looks import look
 from da_toolkit.data.streets.scene import WORLD_VERSION, render
 from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.files import write_shared
 from da_toolkit.registry import DOMAINS
 from da_toolkit.terminal import track
 
@@ -97,14 +97,7 @@ class Streets(Domain):
     @staticmethod
     def _store(file: Path, frames: np.ndarray) -> None:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
-                try:
-                    np.save(temporary, frames)
-                except OSError:
-                    Path(temporary.name).unlink()
-                    raise
-            Path(temporary.name).replace(file)
+            write_shared(file, lambda opened: np.save(opened, frames))
         except OSError as error:
             reason = "no space is left" if error.errno == errno.ENOSPC else str(error)
             raise UserError(
