@@ -77,13 +77,12 @@ class Pipeline:
     """What is done with the crop."""
 
     def window(self, seed: int) -> "Window":
-        """Where the crop lies. Zoom and crop each draw from a stream of their own, as albumentations' transforms do."""
-        size, how = self.size, cv2.INTER_LINEAR
+        """Where the crop lies."""
+        size, how, stream = self.size, cv2.INTER_LINEAR, random.Random(seed)
         if self.zoom is not None:
-            factor = random.Random(seed).uniform(*self.zoom) + 1.0
+            factor = stream.uniform(*self.zoom) + 1.0
             size = int(size[0] * factor), int(size[1] * factor)
             how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        stream = random.Random(seed)
         top, left = (int((side - crop + 1) * stream.random()) for side, crop in zip(size, self.crop, strict=True))
         return Window(self.size, size, how, slice(top, top + self.crop[0]), slice(left, left + self.crop[1]))
 
@@ -159,6 +158,20 @@ def augment(
     moved = {"image": window.of_image(image)}
     moved |= {name: window.of_map(v) for name, v in (("mask", label), ("regions", regions)) if v is not None}
     if pipeline.after is not None:
-        pipeline.after.set_random_seed(seed)
+        _set_seeds(pipeline.after, seed)
         moved = pipeline.after(**moved)
     return moved["image"], moved.get("mask"), moved.get("regions")
+
+
+def _set_seeds(steps: "A.BaseCompose", seed: int) -> None:
+    """Give every transform a seed of its own. albumentations gives all of them the same one, by which a flip would
+    come with one half of all colours."""
+    import albumentations as A
+
+    steps.set_random_seed(seed)
+    for place, step in enumerate(steps.transforms):
+        own = int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
+        if isinstance(step, A.BaseCompose):
+            _set_seeds(step, own)
+        else:
+            step.set_random_seed(own)

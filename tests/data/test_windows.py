@@ -1,5 +1,6 @@
 """A crop is what is left of the whole image, resized, zoomed and cut, though no more of it is resized than it shows."""
 
+import dataclasses
 import random
 
 import albumentations as A
@@ -24,17 +25,19 @@ CASES = {
 }
 
 
-def whole_first(size, augmentation):
-    """The same changes by albumentations alone, each of all of the image."""
-    height, width = augmentation.crop or size
-    steps = [A.Resize(*size, interpolation=cv2.INTER_CUBIC, mask_interpolation=NEAREST, area_for_downscale="image")]
-    if augmentation.scale != (1.0, 1.0):
-        fills = max(height / size[0], width / size[1]) * (1 + 1e-6)
-        low, high = (max(zoom, fills) for zoom in augmentation.scale)
-        steps.append(A.RandomScale((low - 1, high - 1), mask_interpolation=NEAREST, area_for_downscale="image", p=1))
-    steps.append(A.RandomCrop(height, width))
-    after = augmentation.build(size).after
-    return A.Compose([*steps, *(after.transforms if after else ())], additional_targets={"regions": "mask"})
+def whole_first(size, augmentation, seed, image, label, regions):
+    """The same changes, each of all of the image: resized and zoomed by albumentations, cut, then flipped and coloured
+    as images of the crop's size are."""
+    window = augmentation.build(size).window(seed)
+    how = dict(mask_interpolation=NEAREST, area_for_downscale="image")
+    steps = [A.Resize(*size, interpolation=cv2.INTER_CUBIC, **how)]
+    if window.zoomed != size:
+        steps.append(A.Resize(*window.zoomed, interpolation=cv2.INTER_LINEAR, **how))
+    whole = A.Compose(steps, additional_targets={"regions": "mask"})(image=image, mask=label, regions=regions)
+    parts = [whole[name][window.rows, window.columns] for name in ("image", "mask", "regions")]
+    assert all(part.shape[:2] == (augmentation.crop or size) for part in parts)
+    rest = dataclasses.replace(augmentation, scale=(1.0, 1.0), crop=None)
+    return augment(rest.build(parts[0].shape[:2]), *parts[:2], seed, parts[2])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -43,13 +46,13 @@ def test_samples_are_to_the_bit_what_whole_images_give(case):
     pixels = np.random.default_rng(0)
     image = pixels.integers(0, 256, (*shape, 3), dtype=np.uint8)
     label, regions = pixels.integers(0, 20, shape, dtype=np.uint8), pixels.integers(0, 70_000, shape, dtype=np.int32)
-    pipeline, plain = augmentation.build(size), whole_first(size, augmentation)
+    pipeline = augmentation.build(size)
     for seed in range(12):
         moved, mask, moved_regions = augment(pipeline, image, label, seed, regions)
-        plain.set_random_seed(seed)
-        wanted = plain(image=image, mask=label, regions=regions)
-        assert np.array_equal(mask, wanted["mask"]) and np.array_equal(moved_regions, wanted["regions"])
-        assert np.array_equal(moved, wanted["image"])
+        for found, wanted in zip(
+            (moved, mask, moved_regions), whole_first(size, augmentation, seed, image, label, regions), strict=True
+        ):
+            assert np.array_equal(found, wanted)
         kept = augment(pipeline, resized(image, size), resized_label(label, size), seed)  # as a frame cache keeps it
         assert np.array_equal(kept[0], moved) and np.array_equal(kept[1], mask)
 
@@ -71,3 +74,23 @@ def test_no_more_than_a_crop_needs_is_looked_at():
     assert reach((512, 512), (1052, 1914), (720, 1280), cv2.INTER_AREA) == (753, 770)
     assert reach((700, 512), (1052, 1914), (720, 1280), cv2.INTER_AREA) == (1033, 770)
     assert reach((720, 1280), (1052, 1914), (720, 1280), cv2.INTER_AREA) == (1052, 1914)
+
+
+def test_what_is_drawn_for_a_sample_is_independent():
+    """albumentations gives all transforms one seed: then flips come with lower crops, and those with large zooms."""
+    rows, columns = np.mgrid[:80, :120]
+    image = np.stack([np.full_like(rows, 200), columns, np.full_like(rows, 40)], 2).astype(np.uint8)
+    augmentation = Augmentation(scale=(0.8, 1.6), flip=True, crop=(48, 48))
+    pipeline, drawn = augmentation.build((80, 120)), []
+    coloured = Augmentation(flip=True, color=1.0).build((80, 120))
+    for seed in range(1500):
+        window = pipeline.window(seed)
+        moved, _, _ = augment(pipeline, image, None, seed)
+        turned = float(moved[0, 0, 1]) > float(moved[0, -1, 1])
+        parts = zip((window.rows, window.columns), window.zoomed, strict=True)
+        share = [part.start / max(1, side - 48) for part, side in parts]
+        changed, _, _ = augment(coloured, image, None, seed)
+        drawn.append([window.zoomed[0], *share, turned, changed.mean(), np.ptp(changed[0, 0].astype(int)) == 0])
+    found = np.corrcoef(np.array(drawn, float).T)
+    assert np.isfinite(found).all() and np.abs(found - np.eye(6)).max() < 0.12
+    assert 0.45 < np.mean([line[3] for line in drawn]) < 0.55 and 0.05 < np.mean([line[5] for line in drawn]) < 0.15
