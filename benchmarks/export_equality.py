@@ -17,7 +17,7 @@ from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.exporting.deployed import Deployed
 from da_toolkit.exporting.export import step_of
 from da_toolkit.exporting.programs import Format, write_program
-from da_toolkit.models import DAFormer, DeepLabV2, LightDeepLabV3Plus, VisionTransformer
+from da_toolkit.models import HRDA, DAFormer, DeepLabV2, EoMT, LightDeepLabV3Plus, VisionTransformer
 from da_toolkit.models.settings import ModelSettings
 from da_toolkit.runs.provenance import environment
 from da_toolkit.shareable import short_commit
@@ -32,6 +32,8 @@ NETWORKS: dict[str, ModelSettings] = {
     "DAFormer, ResNet": DAFormer("test_resnet", weights="none", width=16),
     "VisionTransformer, patch 16": VisionTransformer("test_vit", 16, "none", blocks=2, width=16),
     "VisionTransformer, DINOv2 patch 14": VisionTransformer("vit_small_patch14_dinov2", 14, "none", width=16),
+    "EoMT, patch 16": EoMT("test_vit", 16, "none", queries=5, joint_blocks=2),
+    "HRDA, DAFormer": HRDA(DAFormer("mit_test", weights="none", width=16), attention_width=16),
 }
 
 
