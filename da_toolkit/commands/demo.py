@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.data.figures import prediction_grid, save_png
 from da_toolkit.evaluation.predict import predict_images
 from da_toolkit.evaluation.protocols import protocols_for
@@ -41,7 +41,7 @@ class Command:
 
 def main(words: Sequence[str], prog: str) -> None:
     """Run the trio, print the table, write the picture grid."""
-    options = tyro.cli(Command, prog=prog, args=words)
+    options = parsed(Command, words, prog)
     console = Console()
     runtime = Runtime(runs=options.runs, tracking=options.tracking, overwrite=True, workers=0)
     results, predictions = [], {}

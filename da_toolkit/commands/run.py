@@ -1,6 +1,5 @@
 """da-toolkit run RECIPE: train and score a recipe; every setting can be overridden by name."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from da_toolkit.catalogue import KINDS, listed, listed_recipes
+from da_toolkit.commands.first_words import Parser
 from da_toolkit.errors import UserError
 from da_toolkit.interrupts import ended_by_interrupts
 
@@ -20,12 +20,7 @@ CHECK = "build everything, print the resolved recipe, stop"
 def main(words: Sequence[str], prog: str) -> None:
     """Run what the words ask for: a recipe, a repetition, or a list of names."""
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--rerun=") else [word])]
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Train and score a recipe. With a recipe, --help shows every setting that can be overridden.",
-        add_help=False,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog, "Train and score a recipe. With a recipe, --help shows every setting that can be overridden.")
     parser.add_argument("recipe", nargs="?", help="a recipe's file or name")
     parser.add_argument(
         "--list", action="store_true", help="show the recipes, methods, regularizers, models and domains"
@@ -48,12 +43,11 @@ def main(words: Sequence[str], prog: str) -> None:
     if first.family:
         raise UserError("--family chooses what --list shows, and a recipe is one method: leave one of them out.")
     if first.recipe is None:
+        parser.refuse_misspelt(rest)
         parser.print_help()
         print("\nWithout a recipe there is nothing to run; --list shows them.", file=sys.stderr)
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
-    early = [*rest[:1], first.recipe]
-    if min(early, key=words.index) != first.recipe or first.recipe.startswith("-"):
-        raise UserError(f"The recipe comes first: {prog} RECIPE {early[0]} ...")
+    parser.refuse_before(first.recipe, "recipe", words, rest)
     with ended_by_interrupts():
         from da_toolkit.commands.training import train
 
