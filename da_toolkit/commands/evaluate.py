@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from rich.console import Console
 
 from da_toolkit.commands.first_words import Parser
 from da_toolkit.commands.parsing import parsed
@@ -25,6 +24,7 @@ from da_toolkit.recipe.passes import evaluation_passes
 from da_toolkit.report.runs import read_run
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.runs.folder import load_network, load_recipe_of
+from da_toolkit.terminal import show
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def main(words: Sequence[str], prog: str) -> None:
     for protocol in scores:
         rows = summarize([{**scored, "scores": scores}], protocol)
         for table in terminal_tables(rows, f"{first.run}, {command.split}, {protocol}"):
-            Console().print(table)
+            show(table)
     if changed:
         print(f"other than the run's own: {', '.join(changed)}")
     settings = {"split": command.split, "weights": weights, **now}

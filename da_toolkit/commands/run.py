@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from da_toolkit.catalogue import KINDS, listed, listed_recipes
 from da_toolkit.commands.first_words import Parser
 from da_toolkit.errors import UserError
 from da_toolkit.interrupts import ended_by_interrupts
+from da_toolkit.terminal import show
 
 DEMO = "swap in the street world, a small network, few steps"
 CHECK = "build everything, print the resolved recipe, stop"
@@ -56,30 +56,28 @@ def main(words: Sequence[str], prog: str) -> None:
 
 
 def show_list(family: str) -> None:
-    """Print methods, regularizers, models and domains, and the recipes with their published scores."""
-
+    """Print the recipes with their published scores, and methods, regularizers, models and domains."""
     families = {entry.family for entry in listed("method")}
     if family != "*" and family not in families:
         raise UserError(f"Unknown family {family!r}. Families: {', '.join(sorted(families))}.")
-    console = Console()
+    if family == "*":
+        recipes = [(recipe.name, recipe.summary, recipe.reported) for recipe in listed_recipes()]
+        _print("recipes", ("name", "what it does", "reported mIoU"), recipes)
     rows = [(entry.name, entry.family, entry.summary, entry.paper) for entry in listed("method", family=family)]
-    _print(console, "methods", ("name", "family", "what it does", "paper"), rows)
+    _print("methods", ("name", "family", "what it does", "paper"), rows)
     if family != "*":
         return
     for kind in KINDS.values():
         if kind != "method":
             parts = [(entry.name, entry.summary, entry.paper) for entry in listed(kind)]
-            _print(console, f"{kind}s", ("name", "what it does", "paper"), parts)
-    recipes = [(recipe.name, recipe.summary, recipe.reported) for recipe in listed_recipes()]
-    _print(console, "recipes", ("name", "what it does", "reported mIoU"), recipes)
+            _print(f"{kind}s", ("name", "what it does", "paper"), parts)
 
 
-def _print(console: Console, title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-
+def _print(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column(columns[0], no_wrap=True)
     for column in columns[1:]:
         table.add_column(column)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    show(table)

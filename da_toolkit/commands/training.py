@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 
+from da_toolkit import terminal
 from da_toolkit.commands.parsing import parsed
 from da_toolkit.errors import UserError
 from da_toolkit.ranks.parallel import is_main
@@ -55,7 +55,7 @@ def show(session: Session, result: dict[str, Any]) -> None:
         return
     for protocol in result["scores"]:
         for table in terminal_tables(summarize([result], protocol), f"{session.name}, {protocol}"):
-            Console().print(table)
+            terminal.show(table)
     print(f"run folder: {session.folder}")
 
 
