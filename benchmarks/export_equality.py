@@ -53,9 +53,11 @@ def row(name: str, kind: Format) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--formats", nargs="+", default=get_args(Format), choices=get_args(Format))
     results: list[dict[str, Any]] = []
-    for name in parser.parse_args().networks:
-        for kind in get_args(Format):
+    asked = parser.parse_args()
+    for name in asked.networks:
+        for kind in asked.formats:
             results = keep(RESULTS, row(name, kind) | environment(torch.device("cpu")), ("network", "format"))
     print(table(results))
 
