@@ -18,6 +18,13 @@ def test_of_very_many_names_the_nearest_are_listed():
     assert "Did you mean 'resnet899'? Among 600 valid names: resnet899" in told and told.count("resnet") == 12
 
 
+@pytest.mark.parametrize("count", [20, 200])
+def test_names_that_are_not_alike_are_not_offered(count):
+    told = str(unknown_name("recipe", "nothing", [f"rpt_synthia{number}" for number in range(count)]))
+    assert "Did you mean" not in told and told.count("synthia") == (20 if count == 20 else 0)
+    assert ("None of 200 valid names is like it." in told) == (count == 200)
+
+
 def interrupted():
     raise KeyboardInterrupt
 
