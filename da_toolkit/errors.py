@@ -4,13 +4,12 @@ import atexit
 import os
 import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import IO
 
 from da_toolkit import own_code
 from da_toolkit.interrupts import INTERRUPTED
+from da_toolkit.notices import shown_plainly
 
 EXIT_USER_ERROR = 2
 
@@ -25,10 +24,6 @@ class Stopped(UserError):
     """A run that ended by a signal, its checkpoint written. The exit code is sysexits' "try again later"."""
 
     code = 75
-
-
-class Notice(UserWarning):
-    """What a user should know and need not mend: commands tell it as a sentence, without a place in the code."""
 
 
 def nearest(name: str, valid: Iterable[str], least: float = 0.6) -> str:
@@ -68,7 +63,7 @@ def exits_cleanly(main: Callable[[], int | None]) -> None:
     Ctrl-C, and a reader of the output that has gone (`... | head`), end it without a word, as they do other commands.
     """
     try:
-        with _plain_notices():
+        with shown_plainly():
             code = _code_of(main)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -98,25 +93,6 @@ def ends_process(main: Callable[[], int | None]) -> None:
 def discard(file: IO[str]) -> None:
     """Let everything that is written to an open file from now on go nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
-
-
-@contextmanager
-def _plain_notices() -> Iterator[None]:
-    """Warnings that are notices are printed as "warning: ..."; those of libraries as ever."""
-    before = warnings.formatwarning
-
-    def formatted(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-    ) -> str:
-        if issubclass(category, Notice):
-            return f"warning: {message}\n"
-        return before(message, category, filename, lineno, line)
-
-    warnings.formatwarning = formatted
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
 
 
 def _code_of(main: Callable[[], int | None]) -> int | str:

@@ -9,7 +9,8 @@ import pytest
 
 import da_toolkit
 from da_toolkit.data.listing import images_in
-from da_toolkit.errors import Notice, UserError, exits_cleanly, meant, unknown_name
+from da_toolkit.errors import UserError, exits_cleanly, meant, unknown_name
+from da_toolkit.notices import Notice
 from da_toolkit.recipe import find_recipe
 
 
@@ -150,6 +151,22 @@ def test_a_notice_is_a_sentence_and_a_librarys_warning_keeps_its_place(capsys):
     assert ended.value.code == 0 and first == "warning: Two images are small."
     assert second.endswith("UserWarning: of a library") and "test_errors.py:" in second
     assert warnings.formatwarning is before
+
+
+def test_noise_of_libraries_is_not_shown_and_only_while_a_command_runs(capsys):
+    """torch's own words, of more workers than cores."""
+    from torch.utils.data import DataLoader
+
+    def loading():
+        DataLoader([1], num_workers=(os.cpu_count() or 1) + 1)
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(SystemExit):
+            exits_cleanly(loading)
+        assert [str(warning.message) for warning in seen] == []
+        loading()
+        assert seen and str(seen[0].message).startswith("This DataLoader will create")
 
 
 def test_every_warning_of_the_toolkit_is_a_notice():

@@ -12,7 +12,8 @@ from da_toolkit.data.encodings import CITYSCAPES_IDS, RawClasses
 from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.listing import images_in, paired
 from da_toolkit.data.transforms import resized_label
-from da_toolkit.errors import Notice, UserError
+from da_toolkit.errors import UserError
+from da_toolkit.notices import Notice
 from da_toolkit.registry import DOMAINS
 
 UNUSABLE = ("15188", "17705")

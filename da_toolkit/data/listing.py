@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from da_toolkit.errors import Notice, UserError, meant
+from da_toolkit.errors import UserError, meant
+from da_toolkit.notices import Notice
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Of images and labels, in upper or lower case."""

@@ -12,7 +12,8 @@ from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.labels import CITYSCAPES19
 from da_toolkit.data.listing import first_folder, images_in, paired, unlabelled
 from da_toolkit.data.mapillary_classes import IN_CITYSCAPES, WITHOUT_COUNTERPART
-from da_toolkit.errors import Notice, UserError, unknown_name
+from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.notices import Notice
 from da_toolkit.registry import DOMAINS
 
 CONFIGS = {"1.2": ("config_v1.2.json", "config.json"), "2.0": ("config_v2.0.json",)}

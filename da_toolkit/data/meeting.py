@@ -7,7 +7,8 @@ import warnings
 from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import told
 from da_toolkit.data.labels import LABEL_SPACES, LabelSpace
-from da_toolkit.errors import Notice, UserError
+from da_toolkit.errors import UserError
+from da_toolkit.notices import Notice
 
 
 def meet(source: Domain, target: Domain) -> tuple[Domain, Domain]:

@@ -10,7 +10,8 @@ from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.label_setting import Labels
 from da_toolkit.data.listing import images_in, unlabelled
 from da_toolkit.data.streets import Streets
-from da_toolkit.errors import Notice, UserError, unknown_name
+from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.notices import Notice
 from da_toolkit.registry import DOMAINS
 
 

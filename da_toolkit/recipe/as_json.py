@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from da_toolkit import own_code
-from da_toolkit.errors import Notice, UserError
+from da_toolkit.errors import UserError
+from da_toolkit.notices import Notice
 
 PLACES = ("data", "models", "methods", "regularizers", "recipe")
 """The packages of da_toolkit that offer settings classes to recipes; no two offer classes of one name."""

@@ -14,7 +14,8 @@ from da_toolkit.data.domain import Domain, DomainData
 from da_toolkit.data.labels import CITYSCAPES19, LabelSpace
 from da_toolkit.data.streets.looks import look
 from da_toolkit.data.streets.scene import WORLD_VERSION, render
-from da_toolkit.errors import Notice, UserError, unknown_name
+from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.notices import Notice
 from da_toolkit.registry import DOMAINS
 from da_toolkit.terminal import track
 
