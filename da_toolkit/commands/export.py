@@ -40,6 +40,8 @@ def main(words: Sequence[str], prog: str) -> None:
     if command.recipe:
         load_recipe(find_recipe(command.recipe))
     run = TrainedRun(command.run, command.best)
+    if command.format != "safetensors":
+        print("exporting: the network is traced, run at several sizes and compared, which may take minutes", flush=True)
     output = command.output or command.run / "export" / command.format
     equality = export(run, command.format, output, command.overwrite, _seeds(command.run))
     print(
