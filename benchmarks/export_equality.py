@@ -28,6 +28,7 @@ NETWORKS: dict[str, ModelSettings] = {
     "DeepLabV2, ResNet": DeepLabV2("test_resnet", 8, "none", dilations=(6, 12)),
     "DeepLabV2, Caffe's ResNet-101": DeepLabV2("resnet101_caffe", 8, "none"),
     "LightDeepLabV3Plus, EfficientNet-Lite0": LightDeepLabV3Plus(weights="none"),
+    "LightDeepLabV3Plus, ResNet": LightDeepLabV3Plus("test_resnet", weights="none", width=16),
     "DAFormer, Mix Transformer": DAFormer("mit_test", weights="none", width=16),
     "DAFormer, ResNet": DAFormer("test_resnet", weights="none", width=16),
     "VisionTransformer, patch 16": VisionTransformer("test_vit", 16, "none", blocks=2, width=16),
