@@ -17,7 +17,7 @@ from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.exporting.deployed import Deployed
 from da_toolkit.exporting.export import step_of
 from da_toolkit.exporting.programs import Format, write_program
-from da_toolkit.models import DAFormer, DeepLabV2, LightDeepLabV3Plus, VisionTransformer
+from da_toolkit.models import HRDA, DAFormer, DeepLabV2, EoMT, LightDeepLabV3Plus, VisionTransformer
 from da_toolkit.models.settings import ModelSettings
 from da_toolkit.runs.provenance import environment
 from da_toolkit.shareable import short_commit
@@ -28,10 +28,13 @@ NETWORKS: dict[str, ModelSettings] = {
     "DeepLabV2, ResNet": DeepLabV2("test_resnet", 8, "none", dilations=(6, 12)),
     "DeepLabV2, Caffe's ResNet-101": DeepLabV2("resnet101_caffe", 8, "none"),
     "LightDeepLabV3Plus, EfficientNet-Lite0": LightDeepLabV3Plus(weights="none"),
+    "LightDeepLabV3Plus, ResNet": LightDeepLabV3Plus("test_resnet", weights="none", width=16),
     "DAFormer, Mix Transformer": DAFormer("mit_test", weights="none", width=16),
     "DAFormer, ResNet": DAFormer("test_resnet", weights="none", width=16),
     "VisionTransformer, patch 16": VisionTransformer("test_vit", 16, "none", blocks=2, width=16),
     "VisionTransformer, DINOv2 patch 14": VisionTransformer("vit_small_patch14_dinov2", 14, "none", width=16),
+    "EoMT, patch 16": EoMT("test_vit", 16, "none", queries=5, joint_blocks=2),
+    "HRDA, DAFormer": HRDA(DAFormer("mit_test", weights="none", width=16), attention_width=16),
 }
 
 
@@ -51,9 +54,11 @@ def row(name: str, kind: Format) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--formats", nargs="+", default=get_args(Format), choices=get_args(Format))
     results: list[dict[str, Any]] = []
-    for name in parser.parse_args().networks:
-        for kind in get_args(Format):
+    asked = parser.parse_args()
+    for name in asked.networks:
+        for kind in asked.formats:
             results = keep(RESULTS, row(name, kind) | environment(torch.device("cpu")), ("network", "format"))
     print(table(results))
 

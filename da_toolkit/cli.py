@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from da_toolkit.errors import UserError, ends_process, unknown_name
+from da_toolkit.flags import unknown_flag
 from da_toolkit.interrupts import ended_by_interrupts
 
 COMMANDS = {
@@ -51,6 +52,8 @@ def _dispatch(words: list[str]) -> int | None:
         return 0
     if words[0] in ("--list", "--family"):
         raise UserError(f"Names are listed by a command: da-toolkit run {' '.join(words)}")
+    if words[0].startswith("-"):
+        raise unknown_flag(words[0], ("--help", "--version", COMPLETION), "da-toolkit")
     if words[0] not in COMMANDS:
         raise unknown_name("command", words[0], COMMANDS)
     return _start(words[0], words[1:], f"da-toolkit {words[0]}")

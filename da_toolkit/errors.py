@@ -9,6 +9,7 @@ from typing import IO
 
 from da_toolkit import own_code
 from da_toolkit.interrupts import INTERRUPTED
+from da_toolkit.notices import shown_plainly
 
 EXIT_USER_ERROR = 2
 
@@ -39,17 +40,18 @@ def meant(name: str, valid: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
-    """The error for a name nobody registered: the nearest match and the valid ones, of many only the nearest ten."""
+    """The error for a name nobody registered: the nearest match, if one is near, and the valid ones; of many at most
+    ten, that are like it."""
     import difflib
 
     names = sorted(valid)
     lowered = {candidate.lower(): candidate for candidate in names}
-    found = nearest(name.lower(), lowered, 0.4)
+    found = nearest(name.lower(), lowered)
     hint = f" Did you mean {lowered[found]!r}?" if found else ""
     told = f"Valid names: {', '.join(names) or 'none'}."
     if len(names) > 100:
-        near = difflib.get_close_matches(name.lower(), lowered, n=10, cutoff=0)
-        told = f"Among {len(names)} valid names: {', '.join(lowered[other] for other in near)}."
+        near = ", ".join(lowered[other] for other in difflib.get_close_matches(name.lower(), lowered, n=10))
+        told = f"Among {len(names)} valid names: {near}." if near else f"None of {len(names)} valid names is like it."
     return UserError(f"Unknown {kind} {name!r}.{hint} {told}")
 
 
@@ -61,7 +63,8 @@ def exits_cleanly(main: Callable[[], int | None]) -> None:
     Ctrl-C, and a reader of the output that has gone (`... | head`), end it without a word, as they do other commands.
     """
     try:
-        code = _code_of(main)
+        with shown_plainly():
+            code = _code_of(main)
         sys.stdout.flush()
     except BrokenPipeError:
         if not _reader_has_gone():

@@ -1,4 +1,4 @@
-"""What a terminal can show: bars that move on a live one, and nothing of the kind in a file or on a dumb one."""
+"""What a terminal can show: bars and tables as wide as it is; a file or a pipe gets no bars and whole lines."""
 
 import sys
 from collections.abc import Iterable
@@ -6,8 +6,10 @@ from typing import IO, TypeVar
 
 from rich.console import Console
 from rich.progress import track as _track
+from rich.table import Table
 
 T = TypeVar("T")
+_WIDE = 100_000  # columns, more than any table has
 
 
 def live(file: IO[str] | None = None) -> bool:
@@ -17,6 +19,12 @@ def live(file: IO[str] | None = None) -> bool:
     """
     file = file or sys.stdout
     return file.isatty() and not Console(file=file).is_dumb_terminal
+
+
+def show(table: Table) -> None:
+    """Print a table to stdout: as wide as the terminal, and in a file or a pipe whole, each entry in its line."""
+    console = Console() if live() else Console(width=max(1, Console(width=_WIDE).measure(table).maximum))
+    console.print(table)
 
 
 def track(items: Iterable[T], title: str, total: int | None = None, file: IO[str] | None = None) -> Iterable[T]:

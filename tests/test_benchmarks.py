@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import ablation
 import accuracy
+import export_equality
 import hours
 import method_formulas
 import method_pages
@@ -16,8 +18,9 @@ import tables
 from method_formulas import told
 
 from da_toolkit.errors import UserError
+from da_toolkit.exporting.programs import Format
 from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
-from da_toolkit.registry import METHODS
+from da_toolkit.registry import METHODS, MODELS
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
 
@@ -211,3 +214,11 @@ def test_the_accuracy_table_tells_what_each_way_of_choosing_would_have_picked():
     assert "| last step | 3 | 41.3 | +0.0 |" in told
     assert "| entropy | 3 | 44.7 | +3.3 | +0.50 (3) |" in told  # 30, 44, 60
     assert "| oracle: uses target labels | 3 | 44.7 | +3.3 |" in told
+
+
+def test_every_registered_model_has_its_export_measured_in_every_format():
+    tried = export_equality.NETWORKS
+    rows = [(row["network"], row["format"]) for row in json.loads(export_equality.RESULTS.read_text())]
+    assert {name for name, _ in rows} == set(tried) and len(rows) == len(set(rows))
+    measured = {(type(tried[name]).__name__, kind) for name, kind in rows}
+    assert measured == {(name, kind) for name in MODELS.names() for kind in get_args(Format)}

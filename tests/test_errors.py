@@ -1,17 +1,29 @@
+import ast
 import os
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import pytest
 
+import da_toolkit
 from da_toolkit.data.listing import images_in
 from da_toolkit.errors import UserError, exits_cleanly, meant, unknown_name
+from da_toolkit.notices import Notice
 from da_toolkit.recipe import find_recipe
 
 
 def test_of_very_many_names_the_nearest_are_listed():
     told = str(unknown_name("backbone", "resnet999", [f"resnet{number}" for number in range(300, 900)]))
     assert "Did you mean 'resnet899'? Among 600 valid names: resnet899" in told and told.count("resnet") == 12
+
+
+@pytest.mark.parametrize("count", [20, 200])
+def test_names_that_are_not_alike_are_not_offered(count):
+    told = str(unknown_name("recipe", "nothing", [f"rpt_synthia{number}" for number in range(count)]))
+    assert "Did you mean" not in told and told.count("synthia") == (20 if count == 20 else 0)
+    assert ("None of 200 valid names is like it." in told) == (count == 200)
 
 
 def interrupted():
@@ -123,6 +135,47 @@ def test_a_wrong_call_of_anybody_elses_function_keeps_its_traceback(own_code):
     assert module.Short().update(3) == 3
     with pytest.raises(TypeError, match="unknown_name"):
         exits_cleanly(lambda: unknown_name(1))
+
+
+def test_a_notice_is_a_sentence_and_a_librarys_warning_keeps_its_place(capsys):
+    def main():
+        warnings.warn("Two images are small.", category=Notice, stacklevel=2)
+        warnings.warn("of a library", stacklevel=1)
+
+    before = warnings.formatwarning
+    with pytest.raises(SystemExit) as ended, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *told, **_: sys.stderr.write(warnings.formatwarning(*told[:4]))  # not pytest's
+        exits_cleanly(main)
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 0 and first == "warning: Two images are small."
+    assert second.endswith("UserWarning: of a library") and "test_errors.py:" in second
+    assert warnings.formatwarning is before
+
+
+def test_noise_of_libraries_is_not_shown_and_only_while_a_command_runs(capsys):
+    """torch's own words, of more workers than cores."""
+    from torch.utils.data import DataLoader
+
+    def loading():
+        DataLoader([1], num_workers=(os.cpu_count() or 1) + 1)
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(SystemExit):
+            exits_cleanly(loading)
+        assert [str(warning.message) for warning in seen] == []
+        loading()
+        assert seen and str(seen[0].message).startswith("This DataLoader will create")
+
+
+def test_every_warning_of_the_toolkit_is_a_notice():
+    """Its category is what lets commands tell it without a line of code."""
+    for file in Path(da_toolkit.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
+                told = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert told.get("category") in ("Notice", "DeprecationWarning"), f"{file}, line {node.lineno}"
 
 
 def test_a_broken_pipe_of_a_recipes_own_is_no_mistake_in_it(own):

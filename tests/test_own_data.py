@@ -10,6 +10,7 @@ from page_blocks import run_blocks
 from PIL import Image
 
 from da_toolkit import cli
+from da_toolkit.check import check_recipe
 from da_toolkit.data import Carla, Photographs, Streets
 from da_toolkit.data.label_table import read_table
 from da_toolkit.data.labels import STREETS11
@@ -50,9 +51,9 @@ def shortened(words):
     return [*words, *QUICK] if words[0] == "run" and "--check" not in words else words
 
 
-def with_few_frames(recipe):
-    """The recipe's street world in 4 frames instead of 400, which take a minute to render."""
-    recipe.write_text(recipe.read_text().replace('look="game", labels', 'look="game", frames=4, labels'))
+def with_few_frames(recipe, frames=4):
+    """The recipe's street world in few frames instead of 400, which take a minute to render."""
+    recipe.write_text(recipe.read_text().replace('look="game", labels', f'look="game", frames={frames}, labels'))
 
 
 @pytest.mark.filterwarnings("ignore:Photographs have no labels")
@@ -106,12 +107,28 @@ def test_a_project_can_learn_from_carla(place, capsys):
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [((60, 90), (160, 256)), ((90, 60), (256, 160)), ((30, 300), (96, 256)), ((64, 64), (256, 256))],
+    [
+        *(((60, 90), (160, 256)), ((90, 60), (256, 160)), ((64, 64), (256, 256))),
+        *(((100, 230), (128, 288)), ((30, 300), (96, 896)), ((10, 999), (96, 1024))),
+    ],
 )
 def test_the_recipes_size_has_the_photographs_shape(place, shape, expected):
     write_project(Path("my_project"), photographs=photographs(place / "photos", size=shape))
     recipe = load_recipe(Path("my_project/my_project.py"))
     assert recipe.target.size == expected and recipe.target.root == place / "photos"
+    assert recipe.source.render_size == recipe.target.stand_in.render_size == expected
+    recipe.source_augmentation.build(recipe.source.size)
+    recipe.target_augmentation.build(expected)  # or they would refuse their crop
+
+
+@pytest.mark.filterwarnings("ignore:Photographs have no labels")
+@pytest.mark.parametrize("shape", [None, (60, 80), (80, 60), (54, 96), (100, 232), (90, 30)])
+def test_a_check_warns_of_nothing_that_init_wrote(place, shape):
+    write_project(Path("my_project"), photographs=photographs(place / "photos", size=shape) if shape else None)
+    recipe = Path("my_project/my_project.py")
+    with_few_frames(recipe, 20)
+    reports = check_recipe(load_recipe(recipe), None)
+    assert len(reports) == 4 and [report.problems + report.warnings for report in reports] == [[]] * 4
 
 
 def test_the_table_is_read_as_it_is_written(place):

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from da_toolkit import terminal
+from da_toolkit.catalogue import listed, listed_recipes
 from da_toolkit.commands import demo, evaluate, prepare, run, training
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Evaluation
@@ -217,6 +219,20 @@ def test_list_shows_recipes_methods_and_published_scores(monkeypatch, capsys):
     assert "adaptseg" in out and "target_bn" not in out
     with pytest.raises(UserError, match="Families: adversarial, baseline"):
         call(monkeypatch, run, "--list", "--family", "x")
+
+
+def test_list_begins_with_the_recipes_and_is_wrapped_on_a_terminal_alone(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    call(monkeypatch, run, "--list")
+    lines = capsys.readouterr().out.splitlines()
+    titles = ["recipes", "methods", "regularizers", "models", "domains"]
+    assert [line.strip() for line in lines if line.strip() in titles] == titles
+    for entry in [*listed_recipes(), *listed("method")]:
+        [line] = [line for line in lines if line.split()[:1] == [entry.name]]
+        assert entry.summary in line and getattr(entry, "reported", "") in line
+    monkeypatch.setattr(terminal, "live", lambda: True)
+    call(monkeypatch, run, "--list")
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_prepare_export_then_check_then_train_through_the_official_layouts(tmp_path, monkeypatch, capsys):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from da_toolkit.check.report import Report
+from da_toolkit.check.look import SplitLook
+from da_toolkit.check.report import Report, few
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.figures import prediction_grid, save_png
 from da_toolkit.errors import UserError
@@ -12,11 +13,14 @@ from da_toolkit.errors import UserError
 _COVER = 0.55  # how much of the label's colour is laid over the image
 
 
-def save_look(file: Path, splits: dict[str, tuple[DomainData, bool]], report: Report) -> None:
-    """Write the page and add what it shows to the report.
+def save_look(
+    file: Path, splits: dict[str, tuple[DomainData, bool]], looks: dict[str, SplitLook], report: Report
+) -> None:
+    """Write the page, and add to the report what it shows and what could not be shown.
 
     Args:
         splits: role -> the data, and whether its labels may be opened; without labels the image stands alone.
+        looks: role -> what was seen of all images; one that cannot be read, or whose label cannot, is not drawn.
 
     Raises:
         UserError: the file cannot be written.
@@ -26,13 +30,17 @@ def save_look(file: Path, splits: dict[str, tuple[DomainData, bool]], report: Re
     columns: dict[str, list[np.ndarray]] = {"label over image": [], "label": []}
     shown = []
     for role, (data, opens) in splits.items():
-        index = int(random.integers(len(data)))
-        try:
-            image = data.image(index)
-            label = data.label(index) if opens else None
-        except UserError as error:  # told already, with all others like it
-            report.add("fact", "picture", f"{role} is not in the picture: {error}")
+        seen = looks[role].images
+        whole = [index for index, found in enumerate(seen) if not found.errors and not found.label_missing]
+        broken = [found.key for found in seen if found.errors or found.label_missing]
+        if broken:
+            left = "left out of the picture, for they or their labels cannot be read"
+            report.add("fact", "picture", f"{role}: {few(broken)} {left}" + " (nothing is left)" * (not whole))
+        if not whole:
             continue
+        index = whole[int(random.integers(len(whole)))]
+        image = data.image(index)
+        label = data.label(index) if opens else None
         color = image if label is None else data.label_space.colorize(label)
         images.append(image)
         columns["label over image"].append(_laid_over(image, color))

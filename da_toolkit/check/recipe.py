@@ -58,5 +58,5 @@ def check_recipe(recipe: Recipe, data_root: Path | None, picture: Path | None = 
     if {"source train", "target val"} <= looks.keys():
         judge_classes(looks["source train"], looks["target val"], recipe.target.label_space, together)
     if picture is not None:
-        save_look(picture, opened, together)
+        save_look(picture, opened, looks, together)
     return [*reports, together]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.errors import UserError
 from da_toolkit.report.comparison import Comparison, compare
 from da_toolkit.report.documents import DOCUMENTS, FILES
@@ -35,7 +36,7 @@ class Command:
 
 def main(words: Sequence[str], prog: str) -> None:
     """Make the tables; by default print them and write them as files."""
-    command = tyro.cli(Command, prog=prog, args=words)
+    command = parsed(Command, words, prog)
     runs, unfinished = find_runs(command.runs)
     comparisons = compare(runs, command.protocol, command.baseline)
     if command.format:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.data.figures import prediction_grid, save_png
 from da_toolkit.evaluation.predict import predict_images
 from da_toolkit.evaluation.protocols import protocols_for
@@ -21,6 +21,7 @@ from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.runs.folder import load_network
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
+from da_toolkit.terminal import show
 
 LOOKS, VALIDATORS = 4, 10
 """Evaluations of each run, and images for the scores that need no target labels in each of them."""
@@ -41,7 +42,7 @@ class Command:
 
 def main(words: Sequence[str], prog: str) -> None:
     """Run the trio, print the table, write the picture grid."""
-    options = tyro.cli(Command, prog=prog, args=words)
+    options = parsed(Command, words, prog)
     console = Console()
     runtime = Runtime(runs=options.runs, tracking=options.tracking, overwrite=True, workers=0)
     results, predictions = [], {}
@@ -54,7 +55,7 @@ def main(words: Sequence[str], prog: str) -> None:
     space = recipe.target.label_space
     rows = summarize(results, protocols_for(space)[0].name)
     for table in terminal_tables(rows, f"streets, game to camera, {options.steps} steps (demo; not a benchmark)"):
-        console.print(table)
+        show(table)
     picture = options.runs / "pictures" / "demo.png"
     save_png(picture, prediction_grid(images, {**predictions, "label": labels}, space))
     (options.runs / "results.json").write_text(json.dumps(results, indent=2))

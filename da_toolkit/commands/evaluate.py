@@ -1,6 +1,5 @@
 """da-toolkit evaluate RUN: score a finished run again, with other evaluation settings if wished."""
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -10,8 +9,9 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from rich.console import Console
 
+from da_toolkit.commands.first_words import Parser
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.data.labelled import require_labelled
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.evaluate import evaluate
@@ -24,6 +24,7 @@ from da_toolkit.recipe.passes import evaluation_passes
 from da_toolkit.report.runs import read_run
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.runs.folder import load_network, load_recipe_of
+from da_toolkit.terminal import show
 
 
 @dataclass(frozen=True)
@@ -41,24 +42,21 @@ class Command:
 
 def main(words: Sequence[str], prog: str) -> None:
     """Score a run's weights, print tables, and keep what was found in its `evaluations.json`."""
-    parser = argparse.ArgumentParser(prog=prog, add_help=False, allow_abbrev=False)
+    parser = Parser(prog)
     parser.add_argument("run", type=Path, nargs="?", help="a run's folder, such as runs/adaptseg_gta/0")
     parser.add_argument("--recipe", help="the recipe's file, if it defines classes of its own")
     first, rest = parser.parse_known_args(list(words))
     if first.run is None:
+        parser.refuse_misspelt(rest)
         parser.print_help()
         print("\nWith a run, --help shows every setting of the evaluation that can be overridden.")
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    parser.refuse_before(str(first.run), "run", words, rest)
     if first.recipe is not None:
         load_recipe(find_recipe(first.recipe))
     result, recipe = read_run(first.run).result, load_recipe_of(first.run)
     own = Inference(**{field.name: getattr(recipe.evaluation, field.name) for field in dataclasses.fields(Inference)})
-    command = tyro.cli(
-        Command,
-        default=Command(own),
-        args=rest,
-        prog=f"{prog} {first.run}",
-    )
+    command = parsed(Command, rest, f"{prog} {first.run}", ("--recipe",), default=Command(own))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = "best.safetensors" if command.best else "model.safetensors"
     model = load_network(first.run, recipe, weights).to(device).to(memory_format=torch.channels_last)
@@ -76,7 +74,7 @@ def main(words: Sequence[str], prog: str) -> None:
     for protocol in scores:
         rows = summarize([{**scored, "scores": scores}], protocol)
         for table in terminal_tables(rows, f"{first.run}, {command.split}, {protocol}"):
-            Console().print(table)
+            show(table)
     if changed:
         print(f"other than the run's own: {', '.join(changed)}")
     settings = {"split": command.split, "weights": weights, **now}

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.errors import UserError
 from da_toolkit.exporting.export import Kind, export
 from da_toolkit.recipe.files import find_recipe, load_recipe
@@ -35,10 +36,12 @@ class Command:
 
 def main(words: Sequence[str], prog: str) -> None:
     """Export, and tell where it is and how equal."""
-    command = tyro.cli(Command, prog=prog, args=words)
+    command = parsed(Command, words, prog)
     if command.recipe:
         load_recipe(find_recipe(command.recipe))
     run = TrainedRun(command.run, command.best)
+    if command.format != "safetensors":
+        print("exporting: the network is traced, run at several sizes and compared, which may take minutes", flush=True)
     output = command.output or command.run / "export" / command.format
     equality = export(run, command.format, output, command.overwrite, _seeds(command.run))
     print(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.recipe.project import write_project
 
 
@@ -24,7 +25,7 @@ class Command:
 
 def main(words: Sequence[str], prog: str) -> None:
     """Write the project and say what comes next."""
-    command = tyro.cli(Command, prog=prog, args=words)
+    command = parsed(Command, words, prog)
     written = write_project(command.folder, command.source, command.photographs)
     root = " --data-root /data" if command.source == "carla" else ""
     recipe = written[0]

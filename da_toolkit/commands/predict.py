@@ -16,6 +16,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Inference
 from da_toolkit.models.trial import check_passes
@@ -86,7 +87,7 @@ class Command:
 
 def main(words: Sequence[str], prog: str) -> int:
     """Predict all images; 1 if something was left out."""
-    command = tyro.cli(Command, prog=prog, args=words)
+    command = parsed(Command, words, prog)
     if command.recipe:
         load_recipe(find_recipe(command.recipe))
     if not command.write:

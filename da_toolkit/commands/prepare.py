@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 
 from da_toolkit.check import check_recipe
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.data.export import export_cityscapes, export_gta5, export_synthia
 from da_toolkit.data.figures import prediction_grid, save_png
 from da_toolkit.data.streets import Streets
@@ -114,7 +115,8 @@ Command = (
 
 def main(words: Sequence[str], prog: str) -> int:
     """Do what the first word asks for; 1 if there are problems."""
-    command: Any = tyro.cli(Command, prog=prog, args=words, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
+    kinds: Any = Command  # a union, of which there is no type[...]
+    command = parsed(kinds, words, prog, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
     code: int = command.run()
     return code
 

@@ -1,17 +1,17 @@
 """da-toolkit run RECIPE: train and score a recipe; every setting can be overridden by name."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from da_toolkit.catalogue import KINDS, listed, listed_recipes
+from da_toolkit.commands.first_words import Parser
 from da_toolkit.errors import UserError
 from da_toolkit.interrupts import ended_by_interrupts
+from da_toolkit.terminal import show
 
 DEMO = "swap in the street world, a small network, few steps"
 CHECK = "build everything, print the resolved recipe, stop"
@@ -21,12 +21,7 @@ FIND = "try steps of growing batches on the GPU, tell the largest that fits, sto
 def main(words: Sequence[str], prog: str) -> None:
     """Run what the words ask for: a recipe, a repetition, or a list of names."""
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--rerun=") else [word])]
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Train and score a recipe. With a recipe, --help shows every setting that can be overridden.",
-        add_help=False,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog, "Train and score a recipe. With a recipe, --help shows every setting that can be overridden.")
     parser.add_argument("recipe", nargs="?", help="a recipe's file or name")
     parser.add_argument(
         "--list", action="store_true", help="show the recipes, methods, regularizers, models and domains"
@@ -50,12 +45,11 @@ def main(words: Sequence[str], prog: str) -> None:
     if first.family:
         raise UserError("--family chooses what --list shows, and a recipe is one method: leave one of them out.")
     if first.recipe is None:
+        parser.refuse_misspelt(rest)
         parser.print_help()
         print("\nWithout a recipe there is nothing to run; --list shows them.", file=sys.stderr)
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
-    early = [*rest[:1], first.recipe]
-    if min(early, key=words.index) != first.recipe or first.recipe.startswith("-"):
-        raise UserError(f"The recipe comes first: {prog} RECIPE {early[0]} ...")
+    parser.refuse_before(first.recipe, "recipe", words, rest)
     with ended_by_interrupts():
         from da_toolkit.commands.training import train
 
@@ -65,30 +59,28 @@ def main(words: Sequence[str], prog: str) -> None:
 
 
 def show_list(family: str) -> None:
-    """Print methods, regularizers, models and domains, and the recipes with their published scores."""
-
+    """Print the recipes with their published scores, and methods, regularizers, models and domains."""
     families = {entry.family for entry in listed("method")}
     if family != "*" and family not in families:
         raise UserError(f"Unknown family {family!r}. Families: {', '.join(sorted(families))}.")
-    console = Console()
+    if family == "*":
+        recipes = [(recipe.name, recipe.summary, recipe.reported) for recipe in listed_recipes()]
+        _print("recipes", ("name", "what it does", "reported mIoU"), recipes)
     rows = [(entry.name, entry.family, entry.summary, entry.paper) for entry in listed("method", family=family)]
-    _print(console, "methods", ("name", "family", "what it does", "paper"), rows)
+    _print("methods", ("name", "family", "what it does", "paper"), rows)
     if family != "*":
         return
     for kind in KINDS.values():
         if kind != "method":
             parts = [(entry.name, entry.summary, entry.paper) for entry in listed(kind)]
-            _print(console, f"{kind}s", ("name", "what it does", "paper"), parts)
-    recipes = [(recipe.name, recipe.summary, recipe.reported) for recipe in listed_recipes()]
-    _print(console, "recipes", ("name", "what it does", "reported mIoU"), recipes)
+            _print(f"{kind}s", ("name", "what it does", "paper"), parts)
 
 
-def _print(console: Console, title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-
+def _print(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column(columns[0], no_wrap=True)
     for column in columns[1:]:
         table.add_column(column)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    show(table)

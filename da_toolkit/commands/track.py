@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.errors import UserError
 from da_toolkit.runs.lock import locked
 from da_toolkit.tracking.address import address_of, without_password
@@ -33,7 +34,7 @@ class Command:
 
 def main(words: Sequence[str], prog: str) -> None:
     """`track sync RUN`."""
-    command = tyro.cli(Command, prog=prog, args=words)
+    command = parsed(Command, words, prog)
     sent = sync(command.run, command.tracking)
     print(f"{sent} events sent" if sent else "nothing was left to send")
 

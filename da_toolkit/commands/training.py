@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 
+from da_toolkit import terminal
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.errors import UserError
 from da_toolkit.ranks.parallel import is_main
 from da_toolkit.recipe.demo import demo_version
@@ -39,11 +40,12 @@ def train(name_or_path: str, words: list[str], prog: str, besides: str, demo: bo
     recipe, name = load_recipe(path), path.stem
     if demo:
         recipe, name = demo_version(recipe), f"{name}_demo"
-    command = tyro.cli(
+    command = parsed(
         Command,
+        words,
+        prog,
+        ("--demo", "--check", "--find-batch-size"),
         default=Command(recipe, Runtime()),
-        args=words,
-        prog=prog,
         description=f"{Command.__doc__} {besides}",
     )
     session = Session(name, command.recipe, command.runtime)
@@ -62,7 +64,7 @@ def show(session: Session, result: dict[str, Any]) -> None:
         return
     for protocol in result["scores"]:
         for table in terminal_tables(summarize([result], protocol), f"{session.name}, {protocol}"):
-            Console().print(table)
+            terminal.show(table)
     print(f"run folder: {session.folder}")
 
 
@@ -72,7 +74,7 @@ def rerun(run: Path, words: list[str], prog: str) -> None:
         load_recipe(find_recipe(words.pop(0)))
     recipe, runtime = load_recipe_of(run), load_runtime(run)
     runtime = dataclasses.replace(runtime, runs=runtime.runs / "reruns", resume=False, overwrite=False)
-    command = tyro.cli(Command, default=Command(recipe, runtime), args=words, prog=f"{prog} --rerun {run}")
+    command = parsed(Command, words, f"{prog} --rerun {run}", default=Command(recipe, runtime))
     session = Session(run.parent.name, command.recipe, command.runtime, repeats=run)
     if session.folder.resolve() == run.resolve():
         raise UserError(f"--rerun: {run} would be written over by its own repetition. Pass another --runs.")

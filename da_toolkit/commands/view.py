@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from da_toolkit.commands.parsing import parsed
 from da_toolkit.viewing.server import address_of, listening, make_server
 from da_toolkit.viewing.watch import Watch
 
@@ -25,7 +26,7 @@ class Command:
 
 def main(words: Sequence[str], prog: str) -> None:
     """Serve the page until Ctrl-C."""
-    command = tyro.cli(Command, prog=prog, args=words)
+    command = parsed(Command, words, prog)
     watch = Watch(command.runs)
     with listening(command.port) as opened:
         found = len(watch.runs())

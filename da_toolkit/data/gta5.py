@@ -13,6 +13,7 @@ from da_toolkit.data.files import FileDomainData
 from da_toolkit.data.listing import images_in, paired
 from da_toolkit.data.transforms import resized_label
 from da_toolkit.errors import UserError
+from da_toolkit.notices import Notice
 from da_toolkit.registry import DOMAINS
 
 UNUSABLE = ("15188", "17705")
@@ -48,7 +49,9 @@ class GTA5(Domain):
         images = images_in(root / "images", "GTA5")
         skipped = [image.name for image in images if image.stem in UNUSABLE]
         if skipped:
-            warnings.warn(f"GTA5: skipping {', '.join(skipped)}: the published labels are broken", stacklevel=2)
+            warnings.warn(
+                f"GTA5: skipping {', '.join(skipped)}: the published labels are broken", category=Notice, stacklevel=2
+            )
         found = paired(images, root / "images", root / "labels", "GTA5")
         pairs = [pair for pair in found.pairs if pair.image.stem not in UNUSABLE]
         affected = sum(_may_differ(pair.key) for pair in pairs)
@@ -56,6 +59,7 @@ class GTA5(Domain):
             warnings.warn(
                 f"GTA5: {affected} frames (20801-20860) are known to include labels of another size than their "
                 "image; those labels are resized by nearest neighbour",
+                category=Notice,
                 stacklevel=2,
             )
         return FileDomainData(

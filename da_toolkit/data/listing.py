@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from da_toolkit.errors import UserError, meant
+from da_toolkit.notices import Notice
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Of images and labels, in upper or lower case."""
@@ -208,6 +209,7 @@ def _tell_left_over(setting: str, labels: Path, by_stem: dict[str, list[Path]], 
         warnings.warn(
             f"{setting}: {len(left)} files in {labels} are no image's label and are left out, such as "
             f"{_shown(left, labels)}",
+            category=Notice,
             stacklevel=3,
         )
 

@@ -13,6 +13,7 @@ from da_toolkit.data.labels import CITYSCAPES19
 from da_toolkit.data.listing import first_folder, images_in, paired, unlabelled
 from da_toolkit.data.mapillary_classes import IN_CITYSCAPES, WITHOUT_COUNTERPART
 from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.notices import Notice
 from da_toolkit.registry import DOMAINS
 
 CONFIGS = {"1.2": ("config_v1.2.json", "config.json"), "2.0": ("config_v2.0.json",)}
@@ -73,6 +74,7 @@ class MapillaryVistas(Domain):
             warnings.warn(
                 f"MapillaryVistas: {file} has {len(new)} classes that are not known here and are ignored where the "
                 f"label space does not name them: {', '.join(new[:5])}",
+                category=Notice,
                 stacklevel=3,
             )
         known = self.label_space.place

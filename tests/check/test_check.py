@@ -1,5 +1,6 @@
 """What `prepare check` says of right data and of wrong data, question by question."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from da_toolkit.check import check_recipe, check_split
 from da_toolkit.check.look import look_at
 from da_toolkit.check.split import report_of
 from da_toolkit.commands import prepare
-from da_toolkit.data import CamVid, Carla, Cityscapes, Folder, Streets
+from da_toolkit.data import CamVid, Carla, Cityscapes, Folder, Photographs, Streets
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.encodings import CITYSCAPES_ID_TO_TRAIN
 from da_toolkit.data.labelled import require_labelled
@@ -312,6 +313,28 @@ def test_the_command_judges_in_text_in_json_and_in_a_picture(tmp_path, monkeypat
     assert text.count("problem: The label") == 2 and "holds id 77" in text
     with pytest.raises(UserError, match=r"look\.png cannot be written"):
         call(*words, "--picture", str(tmp_path / "look.png" / "look.png"))
+
+
+def test_the_picture_shows_an_image_that_can_be_read_and_tells_what_it_leaves_out(tmp_path, tiny_recipe):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in range(6):
+        Image.fromarray(np.full((60, 90, 3), 200, np.uint8)).save(photos / f"{name}.jpg", quality=95)
+    for name in range(5):
+        file = photos / f"{name}.jpg"
+        file.write_bytes(file.read_bytes()[:-200])
+    recipe = dataclasses.replace(
+        tiny_recipe(SourceOnly()), target=Photographs(root=photos, size=(64, 96), stand_in=Streets(val_frames=1))
+    )
+    for attempt in range(4):  # one is chosen at random
+        together = check_recipe(recipe, None, tmp_path / f"look{attempt}.png")[-1]
+        told = " ".join(finding.text for finding in together.findings if finding.kind == "picture")
+        assert "target train 5" in told and "target train: 0, 1, 2 and 2 more left out of the picture" in told
+        assert together.warnings == []
+    (photos / "5.jpg").write_bytes(b"")
+    together = check_recipe(recipe, None, tmp_path / "look.png")[-1]
+    told = " ".join(finding.text for finding in together.findings if finding.kind == "picture")
+    assert "0, 1, 2 and 3 more left out" in told and "(nothing is left)" in told and "source train " in told
 
 
 @pytest.mark.parametrize("place", ["source", "target"])

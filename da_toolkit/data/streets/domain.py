@@ -15,6 +15,7 @@ from da_toolkit.data.streets.looks import look
 from da_toolkit.data.streets.scene import WORLD_VERSION, render
 from da_toolkit.errors import UserError, unknown_name
 from da_toolkit.files import write_shared
+from da_toolkit.notices import Notice
 from da_toolkit.registry import DOMAINS
 from da_toolkit.terminal import track
 
@@ -87,7 +88,7 @@ class Streets(Domain):
                     return frames
             except (OSError, ValueError):
                 pass
-            warnings.warn(f"the cached frames {file} are damaged and are rendered again", stacklevel=2)
+            warnings.warn(f"the cached frames {file} are damaged and are rendered again", category=Notice, stacklevel=2)
         frames = np.empty(shape, dtype=np.uint8)
         for index in track(range(count), f"rendering streets ({self.look}, {split})"):
             frames[index, ..., :3], frames[index, ..., 3] = render(self.look, split, index, self.render_size, self.seed)

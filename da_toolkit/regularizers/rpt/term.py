@@ -15,6 +15,7 @@ from da_toolkit.data.figures import prediction_grid
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.data.superpixels import Superpixels, cache_folder
 from da_toolkit.errors import UserError
+from da_toolkit.notices import Notice
 from da_toolkit.ranks.parallel import broadcast_state, from_main
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.regularizers.rpt.cluster import (
@@ -197,6 +198,7 @@ class RPTTerm(Term):
                 warnings.warn(
                     f"RPT: {sum(counts)} regions are fewer than cluster.clusters={settings.clusters}; "
                     f"every region becomes a cluster of its own",
+                    category=Notice,
                     stacklevel=2,
                 )
             made = assign_clusters(
