@@ -9,7 +9,7 @@ recipe = Recipe(
     source=Carla(size=(298, 480)),
     target=CamVid(size=(360, 480)),
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
-    method=SourceOnly(regularizers=(PseudoLabels(ClassBalanced(), smoothing=0.1),), class_balance=0.5),
+    method=SourceOnly(regularizers=(PseudoLabels(ClassBalanced(), smoothing=0.01),), class_balance=0.5),
     schedule=Schedule((Stage("warm-up", steps=700), *rounds(3, steps=100))),
     optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
     learning_rate=LearningRate("poly", power=0.9, warmup=20),

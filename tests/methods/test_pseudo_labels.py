@@ -276,6 +276,31 @@ def test_the_published_weight_of_crst_is_multiplied_with_another_tenth(recipe, t
         assert sum(term.losses(step).values()).item() == pytest.approx(expected, abs=5e-6)
 
 
+@pytest.mark.parametrize("recipe", ["iast", "iast_gta"])
+def test_the_published_weights_of_iast_act_on_means_over_classes(recipe, tiny_trainer):
+    """The paper's code divides sums over 19 classes and pixels by the number of both."""
+    part = (METHODS[recipe].build() if recipe == "iast" else load_recipe(find_recipe(recipe)).method).regularizers[0]
+    trainer = tiny_trainer(SourceOnly(regularizers=(part,)), rounds=True)
+    term, step = trainer.terms[1], step_of(trainer)
+    term.thresholds = torch.full((1, 19), 0.5)
+    sure = torch.zeros(2, 19, 64, 96)
+    sure[:, 3, :40], sure[:, :, 40:] = 1.0, 1 / 19
+    term.teacher.probabilities = lambda images: sure
+    step.target._logits["main"] = torch.randn(2, 19, 64, 96, dtype=torch.float64)
+    log_p = step.target._logits["main"].log_softmax(1)
+    labelled, bare = log_p[:, :, :40], log_p[:, :, 40:]
+    found = term.losses(step)
+    entropy = -(bare.exp() * bare).sum() / bare.numel()
+    assert found["pseudo_entropy"].item() == pytest.approx(3.0 * entropy.item(), rel=1e-3)
+    smoothing = -(labelled / 19).sum() / labelled.numel()
+    assert found["pseudo_smoothing"].item() == pytest.approx(0.1 * smoothing.item(), rel=1e-2)
+
+
+def test_the_published_entropy_of_iast_is_divided_by_19_with_16_classes_too():
+    part = load_recipe(find_recipe("iast_synthia")).method.regularizers[0]
+    assert part.entropy == pytest.approx(3.0 * math.log(16) / 19, rel=1e-3) and part.smoothing == 0.0053
+
+
 def test_labels_come_from_the_rounds_start(tiny_trainer):
     """Within a round the teacher stays; at the next one it becomes the network of then."""
     trainer = make(tiny_trainer)
