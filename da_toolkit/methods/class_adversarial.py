@@ -70,7 +70,7 @@ def class_domain_loss(judged: Tensor, encoded: Tensor, domain: float) -> Tensor:
     family="adversarial",
     paper="Wang et al., ECCV 2020 (arXiv 2007.09222)",
     use="alignment should keep classes apart, and features are where the domains differ.",
-    missing="self-distillation after the adversarial stage.",
+    missing="self-distillation after the adversarial stage; the temperature in the source's cross-entropy too.",
 )
 def fada() -> Adversarial:
     """Fine-grained adversarial alignment: one discriminator that knows classes, on features."""
