@@ -39,8 +39,12 @@ def save_look(
         if not whole:
             continue
         index = whole[int(random.integers(len(whole)))]
-        image = data.image(index)
-        label = data.label(index) if opens else None
+        try:
+            image = data.image(index)
+            label = data.label(index) if opens else None
+        except UserError as error:  # the disk may have gone since it was looked at
+            report.add("fact", "picture", f"{role}: {error}")
+            continue
         color = image if label is None else data.label_space.colorize(label)
         images.append(image)
         columns["label over image"].append(_laid_over(image, color))

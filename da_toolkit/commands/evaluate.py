@@ -43,7 +43,7 @@ class Command:
 def main(words: Sequence[str], prog: str) -> None:
     """Score a run's weights, print tables, and keep what was found in its `evaluations.json`."""
     parser = Parser(prog)
-    parser.add_argument("run", type=Path, nargs="?", help="a run's folder, such as runs/adaptseg_gta/0")
+    parser.add_argument("run", nargs="?", help="a run's folder, such as runs/adaptseg_gta/0")
     parser.add_argument("--recipe", help="the recipe's file, if it defines classes of its own")
     first, rest = parser.parse_known_args(list(words))
     if first.run is None:
@@ -51,15 +51,16 @@ def main(words: Sequence[str], prog: str) -> None:
         parser.print_help()
         print("\nWith a run, --help shows every setting of the evaluation that can be overridden.")
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
-    parser.refuse_before(str(first.run), "run", words, rest)
+    parser.refuse_before(first.run, "run", words, rest)
+    run = Path(first.run)
     if first.recipe is not None:
         load_recipe(find_recipe(first.recipe))
-    result, recipe = read_run(first.run).result, load_recipe_of(first.run)
+    result, recipe = read_run(run).result, load_recipe_of(run)
     own = Inference(**{field.name: getattr(recipe.evaluation, field.name) for field in dataclasses.fields(Inference)})
-    command = parsed(Command, rest, f"{prog} {first.run}", ("--recipe",), default=Command(own))
+    command = parsed(Command, rest, f"{prog} {run}", ("--recipe",), default=Command(own))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = "best.safetensors" if command.best else "model.safetensors"
-    model = load_network(first.run, recipe, weights).to(device).to(memory_format=torch.channels_last)
+    model = load_network(run, recipe, weights).to(device).to(memory_format=torch.channels_last)
     check_passes(model, evaluation_passes(command.inference, recipe.target.size))
     data = recipe.target.build(command.split, command.data_root)
     if data.has_labels:
@@ -73,12 +74,12 @@ def main(words: Sequence[str], prog: str) -> None:
     scored = {name: value for name, value in result.items() if name not in of_training}
     for protocol in scores:
         rows = summarize([{**scored, "scores": scores}], protocol)
-        for table in terminal_tables(rows, f"{first.run}, {command.split}, {protocol}"):
+        for table in terminal_tables(rows, f"{run}, {command.split}, {protocol}"):
             show(table)
     if changed:
         print(f"other than the run's own: {', '.join(changed)}")
     settings = {"split": command.split, "weights": weights, **now}
-    file = first.run / "evaluations.json"
+    file = run / "evaluations.json"
     write_json(file, [*_others(file, settings), {"settings": settings, "scores": scores}])
     print(f"written: {file} (compare shows the run's own scores)")
 

@@ -51,6 +51,9 @@ def parsed(kind: type[T], words: Sequence[str], prog: str, besides: Sequence[str
     except SystemExit as ended:
         if not ended.code:
             raise
+    except BaseException:  # of a recipe's settings, after what they warned of
+        sys.stderr.write(said.getvalue())
+        raise
     else:
         sys.stderr.write(said.getvalue())  # what a recipe's settings warn of
         return made

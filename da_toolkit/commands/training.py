@@ -16,8 +16,8 @@ from da_toolkit.recipe.demo import demo_version
 from da_toolkit.recipe.files import find_recipe, load_recipe
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.report.table import summarize, terminal_tables
+from da_toolkit.runs.batch_search import find_batch_size
 from da_toolkit.runs.folder import load_recipe_of, load_runtime
-from da_toolkit.runs.memory import find_batch_size
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
 

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -65,11 +66,13 @@ class FrameCache:
         """uint8 of `shape`, one's own; none where the entry is missing or damaged."""
         count = int(np.prod(shape))
         try:
-            found = np.load(self._file(name), allow_pickle=False)
-        except (OSError, ValueError, EOFError, MemoryError):  # NumPy's answers to missing and damaged files
+            content = self._file(name).read_bytes()
+        except (OSError, MemoryError):
             return None
-        if found.dtype != np.uint8 or found.shape != (count + _CHECKSUM,):
+        head = _head(count)
+        if not content.startswith(head) or len(content) != len(head) + count + _CHECKSUM:
             return None
+        found = np.frombuffer(bytearray(content), np.uint8, offset=len(head))
         values, checksum = found[:count], found[count:].tobytes()
         return values.reshape(shape) if _checksum(values) == checksum else None
 
@@ -80,22 +83,23 @@ class FrameCache:
         values = np.ascontiguousarray(values)
 
         def save(file: IO[bytes]) -> None:  # NumPy's own way of saving tells not what the disk lacks
-            told = {"descr": "|u1", "fortran_order": False, "shape": (values.size + _CHECKSUM,)}
-            np.lib.format.write_array_header_1_0(file, told)
+            file.write(_head(values.size))
             file.write(values.data)
             file.write(_checksum(values))
 
         try:
             write_shared(self._file(name), save)
         except OSError as error:
-            self.refused[0] = error.errno or errno.EIO
+            if error.errno != errno.ENOENT:  # the folder was deleted meanwhile, as it may be
+                self.refused[0] = error.errno or errno.EIO
 
     def _file(self, name: str) -> Path:
         return self.folder / name[:2] / f"{name}.npy"
 
     def free(self) -> int:
         """Bytes that the disk has left."""
-        return shutil.disk_usage(self.folder).free
+        there = next(place for place in (self.folder, *self.folder.absolute().parents) if place.exists())
+        return shutil.disk_usage(there).free
 
     def trouble(self) -> str | None:
         """Once, why no more frames are kept; none where all is well."""
@@ -148,6 +152,14 @@ class Frames:
         return len(self.data) * (3 + labels) * pixels
 
 
+def _head(count: int) -> bytes:
+    """How NumPy begins a file of so many values and their checksum."""
+    head = BytesIO()
+    told = {"descr": "|u1", "fortran_order": False, "shape": (count + _CHECKSUM,)}
+    np.lib.format.write_array_header_1_0(head, told)
+    return head.getvalue()
+
+
 def _checksum(values: np.ndarray) -> bytes:
     return zlib.crc32(values.data).to_bytes(_CHECKSUM, "big")
 
@@ -166,7 +178,7 @@ def _settings(data: DomainData, domain: Domain, size: Size) -> bytes:
 def _own_code(classes: list[type]) -> Iterator[bytes]:
     """The files of classes that are not the toolkit's, whose version says nothing of them."""
     for kind in classes:
-        if not kind.__module__.startswith(("da_toolkit.", "builtins", "abc")):
+        if kind.__module__.partition(".")[0] not in ("da_toolkit", "builtins", "abc"):
             with suppress(OSError, TypeError):
                 yield Path(inspect.getfile(kind)).read_bytes()
 

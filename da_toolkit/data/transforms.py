@@ -45,7 +45,7 @@ class Augmentation:
         if height > size[0] or width > size[1]:
             raise UserError(f"augmentation.crop {(height, width)} is larger than the domain's size {tuple(size)}.")
         fills = max(height / size[0], width / size[1]) * (1 + 1e-6)  # or rounding would leave a pixel missing
-        zoom = None if self.scale == (1.0, 1.0) else (max(self.scale[0], fills) - 1, max(self.scale[1], fills) - 1)
+        zoom = None if self.scale == (1.0, 1.0) else (max(self.scale[0], fills), max(self.scale[1], fills))
         return Pipeline((size[0], size[1]), zoom, (height, width), self._after_the_crop())
 
     def _after_the_crop(self) -> "A.Compose | None":
@@ -71,7 +71,7 @@ class Pipeline:
 
     size: Size
     zoom: tuple[float, float] | None
-    """Range of what the zoom adds to 1; none = no zoom."""
+    """Range of the zoom; none = no zoom."""
     crop: Size
     after: "A.Compose | None"
     """What is done with the crop."""
@@ -80,7 +80,7 @@ class Pipeline:
         """Where the crop lies."""
         size, how, stream = self.size, cv2.INTER_LINEAR, random.Random(seed)
         if self.zoom is not None:
-            factor = stream.uniform(*self.zoom) + 1.0
+            factor = stream.uniform(*self.zoom)
             size = int(size[0] * factor), int(size[1] * factor)
             how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
         top, left = (int((side - crop + 1) * stream.random()) for side, crop in zip(size, self.crop, strict=True))

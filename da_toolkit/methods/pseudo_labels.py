@@ -35,8 +35,8 @@ class PseudoLabels(Regularizer):
     weight: float = 1.0
     """Weight of the cross-entropy on labelled pixels."""
     smoothing: float = 0.0
-    """Weight of CRST's model regulariser on labelled pixels (MRKLD), the mean of -log p over classes. The published
-    0.1 is multiplied with another 0.1 before it acts: 0.01 here."""
+    """Weight of CRST's model regulariser on labelled pixels (MRKLD), the mean of -log p over classes. CRST's published
+    0.1 is multiplied with another 0.1 before it acts, 0.01 here; IAST's is divided by the number of classes."""
     entropy: float = 0.0
     """Weight of the entropy, divided by ln C to 0..1, of the pixels without a label (IAST). The published code takes it
     in nats and divides by the number of classes too, as it does with `smoothing`: 3 and 0.1 there act as 0.465 and

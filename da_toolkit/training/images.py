@@ -134,7 +134,8 @@ class Images:
         With `shared`, this rank's batches of those that are dealt to the ranks in turn.
         """
         size, keys = self.recipe.evaluation_size, self._region_keys()
-        how = self.regions, 0.0, keys, self._frames(self.target, size)
+        kept = size == self.recipe.target.size  # frames of another size would be a second copy, and have other regions
+        how = self.regions, 0.0, keys, self._frames(self.target, size) if kept else None
         samples = Samples(self.target, size, Augmentation(), False, 0, *how)
         together = max(self.recipe.batch_size, 4)
         order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.seed)).tolist()

@@ -23,8 +23,10 @@ from da_toolkit.data.samples import Samples
 from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.transforms import resized, resized_label
 from da_toolkit.errors import UserError
+from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.methods import SourceOnly
 from da_toolkit.methods.pseudo_labels import cbst
+from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
 
@@ -88,7 +90,7 @@ def test_an_entry_is_an_array_of_numpy(cache, domain):
     assert any(len(values) == len(right) + 4 and np.array_equal(values[:-4], right) for values in stored)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "one bit", "zeros", "no array", "another shape", "huge"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "one bit", "header", "zeros", "no array", "another shape", "huge"])
 def test_a_damaged_entry_is_made_again(cache, domain, damage):
     right = wanted(domain)
     read(cache, domain)
@@ -100,6 +102,8 @@ def test_a_damaged_entry_is_made_again(cache, domain, damage):
             content = b""
         elif damage == "one bit":
             content[-700] ^= 1
+        elif damage == "header":
+            content[8] ^= 64  # NumPy's parser raises another error for each
         elif damage == "zeros":
             content[128:] = bytes(len(content) - 128)
         elif damage == "no array":
@@ -255,8 +259,21 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
         FrameCache(tmp_path / "file" / "cache")
 
 
-@pytest.mark.parametrize("method", [SourceOnly(), cbst()])
-def test_a_run_with_a_cache_is_to_the_bit_the_run_without(tmp_path, domain, tiny_recipe, capsys, method):
+def rpt():
+    parts = SpatialLogic(weight=0.0), Superpixels(12)
+    return SourceOnly(regularizers=(RPT(Patch(threshold=0.0), Cluster(clusters=4, components=2), *parts),))
+
+
+@pytest.mark.parametrize(
+    ("method", "evaluation"),
+    [
+        (SourceOnly(), Evaluation()),
+        (cbst(), Evaluation()),
+        (cbst(), Evaluation(size=(48, 72))),
+        (rpt(), Evaluation(size=(48, 72))),  # regions are of the whole image, and frames of the training's size
+    ],
+)
+def test_a_run_with_a_cache_is_to_the_bit_the_run_without(tmp_path, domain, tiny_recipe, capsys, method, evaluation):
     small = dataclasses.replace(domain, size=(64, 96))
     strong = Augmentation(scale=(0.8, 1.5), flip=True, color=0.5, blur=0.5, crop=(32, 64))
     recipe = tiny_recipe(
@@ -266,6 +283,7 @@ def test_a_run_with_a_cache_is_to_the_bit_the_run_without(tmp_path, domain, tiny
         target=small,
         source_augmentation=strong,
         target_augmentation=dataclasses.replace(strong, crop=None),
+        evaluation=evaluation,
     )
     weights = []
     for number, cache in enumerate((None, "kept", "kept")):
