@@ -79,7 +79,7 @@ COMMAND_LINES = {
     "run --lisst": "Unknown flag --lisst. Did you mean --list? ",
     "run --list --family": "Argument --family: expected one argument. ",
     "evaluate --recpe own.py": "Unknown flag --recpe. Did you mean --recipe? ",
-    "evaluate ./runs/tiny//0/ --recpe own.py": "Unknown flag --recpe. Did you mean --recipe? ",
+    "evaluate ./runs/tiny//0/ --scale 1": "runs/tiny/0 is not the folder of a finished run",
     "evaluate --scales 1 runs/tiny/0": "The run comes first: da-toolkit evaluate RUN --scales ...",
     "predict runs/tiny/0 a.jpg --outptu b": "Unknown flag --outptu. Did you mean --output? ",
     "predict --outptu b runs/tiny/0 a.jpg": "Unknown flag --outptu. Did you mean --output? ",

@@ -30,7 +30,7 @@ def main(words: Sequence[str], prog: str) -> None:
     parser.add_argument("--demo", action="store_true", help=DEMO)
     parser.add_argument("--rerun", metavar="RUN", help="repeat a run from its folder")
     parser.add_argument("--check", action="store_true", help=CHECK)
-    parser.add_argument("--find-batch-size", action="store_true", help=FIND)
+    parser.add_argument("--find-batch", action="store_true", help=FIND)
     if "--rerun" in words:
         place = words.index("--rerun")
         if place + 1 == len(words):
@@ -53,8 +53,8 @@ def main(words: Sequence[str], prog: str) -> None:
     with ended_by_interrupts():
         from da_toolkit.commands.training import train
 
-    besides = f"Besides: --demo ({DEMO}); --check ({CHECK}); --find-batch-size ({FIND})."
-    instead = "check" if first.check else "find batch size" if first.find_batch_size else None
+    besides = f"Besides: --demo ({DEMO}); --check ({CHECK}); --find-batch ({FIND})."
+    instead = "check" if first.check else "find batch" if first.find_batch else None
     train(first.recipe, rest, f"{prog} {first.recipe}", besides, first.demo, instead)
 
 

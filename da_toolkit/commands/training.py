@@ -30,7 +30,7 @@ class Command:
     runtime: Annotated[Runtime, tyro.conf.arg(name="")]
 
 
-Instead = Literal["check", "find batch size"]
+Instead = Literal["check", "find batch"]
 """What to do with a recipe instead of training it."""
 
 
@@ -44,14 +44,14 @@ def train(name_or_path: str, words: list[str], prog: str, besides: str, demo: bo
         Command,
         words,
         prog,
-        ("--demo", "--check", "--find-batch-size"),
+        ("--demo", "--check", "--find-batch"),
         default=Command(recipe, Runtime()),
         description=f"{Command.__doc__} {besides}",
     )
     session = Session(name, command.recipe, command.runtime)
     if instead == "check":
         return check(session)
-    if instead == "find batch size":
+    if instead == "find batch":
         for line in find_batch_size(session, session.open_data()[:2]):
             print(line)
         return None

@@ -1,4 +1,4 @@
-"""`run RECIPE --find-batch-size`: steps of growing batches on the GPU, and the largest that fits."""
+"""`run RECIPE --find-batch`: steps of growing batches on the GPU, and the largest that fits."""
 
 import dataclasses
 import gc
@@ -47,7 +47,7 @@ def find_batch_size(plan: RunPlan, data: tuple[DomainData | None, DomainData]) -
     fabric = launch(1, plan.runtime.precision)
     if fabric.device.type != "cuda":
         raise UserError(
-            "--find-batch-size fills a GPU's memory until no larger batch fits, and there is no GPU here. On the CPU "
+            "--find-batch fills a GPU's memory until no larger batch fits, and there is no GPU here. On the CPU "
             "time is what limits a batch: choose it by images/s in the reports of a short run."
         )
     whole = torch.cuda.mem_get_info(fabric.device)[1] / GIB

@@ -44,7 +44,7 @@ def out_of_memory(error: BaseException, plan: RunPlan, trainer: Trainer) -> User
         cheap = ([] if runtime.recompute or runtime.compile else ["--recompute"]) + cheap
         return UserError(
             f"{where} is too small for step {trainer.done + 1}. {_goes_on(cheap)}{_smaller_steps(recipe)} "
-            "--find-batch-size tells the largest batch that fits."
+            "--find-batch tells the largest batch that fits."
         )
     if _inside(error, Trainer.begin):
         height, width = recipe.evaluation_size
@@ -53,8 +53,8 @@ def out_of_memory(error: BaseException, plan: RunPlan, trainer: Trainer) -> User
         return UserError(f"{where} is too small for {told}needs less: {few}an evaluation.size below {height} {width}.")
     return UserError(
         f"{where} is too small for the scoring after step {trainer.done}. {_goes_on(cheap)}Another recipe, which "
-        f"starts anew, needs less: an evaluation.batch_size below {recipe.evaluation.batch_size}, or an evaluation.window, "
-        "through which images are scored."
+        f"starts anew, needs less: an evaluation.batch_size below {recipe.evaluation.batch_size}, or an "
+        "evaluation.window, through which images are scored."
     )
 
 

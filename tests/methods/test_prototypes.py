@@ -63,7 +63,8 @@ def test_symmetric_cross_entropy_equals_a_loop():
 def in_a_round(tiny_trainer, **settings):
     """A trainer at the start of its first round, and the term."""
     schedule = Schedule((Stage("warm-up", 2), Stage("round 1", 2, round=1)))
-    trainer = tiny_trainer(SourceOnly(regularizers=(Prototypes(**settings),)), schedule=schedule)
+    part = Prototypes(momentum_statistics="running", **settings)  # so that the averaged network is the one in training
+    trainer = tiny_trainer(SourceOnly(regularizers=(part,)), schedule=schedule)
     term = trainer.terms[1]
     assert term.losses(step_of(trainer)) == {} and term.numbers() == {}
     trainer.begin(schedule.stages[1])

@@ -97,7 +97,7 @@ def test_what_is_told_of_the_search(session, monkeypatch):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_search_is_refused(tmp_path):
     with pytest.raises(UserError, match="there is no GPU here"):
-        _dispatch(["run", "source_only_gta", "--demo", "--find-batch-size", "--runs", str(tmp_path)])
+        _dispatch(["run", "source_only_gta", "--demo", "--find-batch", "--runs", str(tmp_path)])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
