@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.table import Table
@@ -54,6 +55,7 @@ def main(words: Sequence[str], prog: str) -> None:
         from da_toolkit.commands.training import train
 
     besides = f"Besides: --demo ({DEMO}); --check ({CHECK}); --find-batch ({FIND})."
+    instead: Literal["check", "find batch"] | None
     instead = "check" if first.check else "find batch" if first.find_batch else None
     train(first.recipe, rest, f"{prog} {first.recipe}", besides, first.demo, instead)
 

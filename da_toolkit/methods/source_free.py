@@ -1,7 +1,7 @@
 """Source-free adaptation: a trained network adapts on unlabelled target images, and no source image is opened."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from torch import nn
 
@@ -57,7 +57,7 @@ class SourceFree(Method):
                 raise UserError("method.trains 'encoder' freezes the network's `head`, and it has none: set all.")
             for name in heads:
                 network.get_submodule(name).requires_grad_(False)
-            network.still = heads  # their batch norms and dropout too, as in SHOT
+            cast(Any, network).still = heads  # their batch norms and dropout too, as in SHOT
 
 
 def _train_norms_alone(network: nn.Module) -> None:
