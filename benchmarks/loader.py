@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from speed import median_ms
 from torch.utils.data import DataLoader, Dataset
 
 from da_toolkit.data import GTA5, Augmentation, Cityscapes, Streets, png
@@ -35,7 +35,7 @@ from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.transforms import augment
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.files import write_json
-from da_toolkit.runs.provenance import environment
+from da_toolkit.runs.provenance import environment, package_versions
 from da_toolkit.shareable import short_commit
 from da_toolkit.workers import keep_memory
 
@@ -160,23 +160,10 @@ def parts(data: FileDomainData, size: tuple[int, int], frames: Frames, rounds: i
             "crop and changes": lambda: augment(pipeline, *kept, next(turn)),
         },
     }
-    return {way: {name: _median_ms(work, rounds) for name, work in works.items()} for way, works in tried.items()}
-
-
-def _median_ms(work: Callable[[], object], rounds: int) -> float:
-    times = []
-    for _ in range(rounds):
-        begin = time.process_time()
-        work()
-        times.append(1000 * (time.process_time() - begin))
-    return statistics.median(times)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
+    return {
+        way: {name: median_ms(work, rounds, time.process_time) for name, work in works.items()}
+        for way, works in tried.items()
+    }
 
 
 def main() -> None:
@@ -208,7 +195,7 @@ def main() -> None:
             found[name]["parts_ms"] = parts(*way, 4 * given.rounds)
     result = {"data": found, "images": given.images, "crop": CROP.crop, "workers": WORKERS, "batch": BATCH}
     result |= {"load": os.getloadavg()[0], **environment(torch.device("cpu"))}
-    result["versions"] |= {package: _version(package) for package in ("pillow", "isal", "pyspng")}
+    result["versions"] |= package_versions(("pillow", "isal", "pyspng"))
     write_json(RESULTS, result)
     print(table(json.loads(RESULTS.read_text())))
 

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from da_toolkit.ranks.launch import launch
 from da_toolkit.runs.memory import GIB, is_out_of_memory
 from da_toolkit.runs.plan import RunPlan
 from da_toolkit.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 MOST = 64
 """The largest batch that is tried."""
@@ -82,7 +86,7 @@ def step_memory(plan: RunPlan, data: tuple[DomainData | None, DomainData], batch
     if cuda:
         torch.cuda.reset_peak_memory_stats(fabric.device)
     try:
-        _step(plan, data, batch)
+        _steps(plan, fabric, data, batch)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -94,12 +98,11 @@ def step_memory(plan: RunPlan, data: tuple[DomainData | None, DomainData], batch
     return torch.cuda.max_memory_reserved(fabric.device) if cuda else 0
 
 
-def _step(plan: RunPlan, data: tuple[DomainData | None, DomainData], batch: int) -> None:
+def _steps(plan: RunPlan, fabric: "Fabric", data: tuple[DomainData | None, DomainData], batch: int) -> None:
     recipe = dataclasses.replace(plan.recipe, batch_size=batch, accumulate=1)
     source, target = (None if one is None else Few(one, max(2 * batch, 8)) for one in data)
     assert target is not None
     runtime = plan.runtime
-    fabric = launch(1, runtime.precision)
     trainer = Trainer(
         recipe, fabric, source, target, runtime.seed, 0, runtime.compile, runtime.skip_bad_steps, 1.0, runtime.recompute
     )

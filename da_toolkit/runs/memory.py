@@ -1,4 +1,4 @@
-"""Memory that is too small for a run: what it said of it, and what to lower."""
+"""Memory that is too small for a run: what is said of it, and what to lower."""
 
 import traceback
 from collections.abc import Callable

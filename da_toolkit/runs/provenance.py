@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +30,7 @@ _PACKAGES = (
 
 def environment(device: "torch.device") -> dict[str, Any]:
     """Versions, machine and device of this process."""
-    versions = {"da_toolkit": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "absent"
+    versions = {"da_toolkit": __version__, "python": platform.python_version(), **package_versions(_PACKAGES)}
     name = platform.machine()
     if device.type == "cuda":
         import torch
@@ -48,6 +44,17 @@ def environment(device: "torch.device") -> dict[str, Any]:
         "command": " ".join([Path(sys.argv[0]).name, *map(portable, sys.argv[1:])]),
         "commit": git_commit(Path(__file__).parent.parent),
     }
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """The installed version of each, or "absent"."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
 
 
 def git_commit(folder: Path) -> str | None:
