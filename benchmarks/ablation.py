@@ -317,6 +317,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--frame-cache", type=Path, help="as the runs' own: decoded frames, with the same results")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, with an equal share of the cores each")
     options = parser.parse_args()
     if unknown := (set(options.bases) - set(BASES)) | (set(options.rows) - set(ROWS)):
@@ -331,6 +332,7 @@ def main() -> None:
                 runs=options.runs,
                 tracking="none",
                 workers=options.workers,
+                frame_cache=options.frame_cache,
                 log_every=50,
                 save_every=200,
             ),

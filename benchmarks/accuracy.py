@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="by default runs/accuracy_<pair>")
     parser.add_argument("--tracking", default="none")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--frame-cache", type=Path, help="as the runs' own: decoded frames, with the same results")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, with an equal share of the cores each")
     parser.add_argument("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster")
     parser.add_argument("--address", help="of the Ray cluster; by default one is started here")
@@ -128,6 +129,7 @@ def main() -> None:
                 runs=runs,
                 tracking=options.tracking,
                 workers=options.workers,
+                frame_cache=options.frame_cache,
                 log_every=50,
                 save_every=200,
             )

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
 
 from da_toolkit.errors import UserError
+from da_toolkit.workers import usable_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -29,16 +30,27 @@ def run_all(
     """
     if jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {jobs}.")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, usable_cores() // jobs)
     if engine == "ray":
         yield from _on_ray(work, tasks, threads, address)
     elif jobs == 1:
         yield from map(work, tasks)
     else:
         spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        with ProcessPoolExecutor(jobs, spawn, _use_threads, (threads,)) as pool:
+        numbers = spawn.Queue()
+        for number in range(jobs):
+            numbers.put(number)
+        with ProcessPoolExecutor(jobs, spawn, _use_own_cores, (numbers, threads)) as pool:
             for done in as_completed([pool.submit(work, task) for task in tasks]):
                 yield done.result()
+
+
+def _use_own_cores(numbers: Any, count: int) -> None:
+    """Keep this process, and those that it starts, to its share of the cores."""
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        cores, number = sorted(os.sched_getaffinity(0)), numbers.get()
+        os.sched_setaffinity(0, cores[number * count : (number + 1) * count] or cores)
+    _use_threads(count)
 
 
 def _use_threads(count: int) -> None:

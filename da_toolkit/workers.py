@@ -1,4 +1,5 @@
-"""What a worker process does first: it leaves signals to the process that started it, and ends with it."""
+"""Worker processes: how many there may be, and what one does first: it leaves signals to the process that started it,
+and ends with it."""
 
 import ctypes
 import multiprocessing
@@ -10,6 +11,11 @@ from contextlib import suppress
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on: fewer than the machine has where a container or a scheduler says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_worker() -> None:

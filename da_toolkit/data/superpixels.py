@@ -20,7 +20,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.files import write_shared
 from da_toolkit.terminal import track
 from da_toolkit.waiting import abandonable, whole
-from da_toolkit.workers import kill, start_worker
+from da_toolkit.workers import kill, start_worker, usable_cores
 
 _FORMAT = 1  # raised when the maps or their file format change
 
@@ -103,7 +103,7 @@ class SuperpixelCache:
         May be abandoned; the maps that are made stay. Raises `UserError` when one of the processes is killed.
         """
         indices = range(len(data)) if indices is None else indices
-        cores = min(cores or os.cpu_count() or 1, len(indices))
+        cores = min(cores or usable_cores(), len(indices))
         look = partial(_look, self, data)
         with abandonable(), _spread(look, indices, cores) as found:
             told = list(track(found, f"superpixels of {data.name} {data.split}", len(indices)))

@@ -1,6 +1,5 @@
 """A trainer's images: batches of both domains, the shared pass over the target, region maps, and unusable files."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,6 +24,7 @@ from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.stages import RegionIndex, StageContext
 from da_toolkit.training.faults import Faults
+from da_toolkit.workers import usable_cores
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -169,7 +169,7 @@ class Images:
         """Regions of every target image, made where they are missing, once a run; none where nothing reads them."""
         if self.regions is not None and self.known_regions is None:
             rank, world = self.fabric.global_rank, self.fabric.world_size
-            cores = max(1, (os.cpu_count() or 1) // world)
+            cores = max(1, usable_cores() // world)
             counts, keys = self.regions.survey(self.target, cores, range(rank, len(self.target), world))
             self.known_regions = RegionIndex(gathered_in_turn(counts), gathered_in_turn(keys))
         return self.known_regions
