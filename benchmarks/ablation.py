@@ -74,17 +74,17 @@ ROWS: dict[str, Override] = {
 }
 BASES = {
     "adv_rpt_carla": tuple(ROWS),
-    **{base: ("none", "all") for base in ("rpt_carla", "dacs_rpt_carla")},
+    **{base: ("none", "CC", "PC + CC", "all") for base in ("rpt_carla", "dacs_rpt_carla")},
     "adv_rpt_camvid": ("none", "CC", "all"),
     **{base: ("none", "all") for base in ("rpt_camvid", "target_bn_rpt_camvid")},
 }
 
 
 def overridden(recipe: Recipe, row: Override) -> Recipe:
-    """The recipe with the row's settings of RPT, and without validators."""
+    """The recipe with the row's settings of RPT, its constraints of weight 1 or off, and without validators."""
     *others, regularizer = recipe.method.regularizers
-    off = {part: dataclasses.replace(getattr(regularizer, part), weight=0.0) for part in PARTS if part not in row.parts}
-    rpt = dataclasses.replace(regularizer, **off, **row.changes)
+    parts = {part: dataclasses.replace(getattr(regularizer, part), weight=float(part in row.parts)) for part in PARTS}
+    rpt = dataclasses.replace(regularizer, **parts, **row.changes)
     method = dataclasses.replace(recipe.method, regularizers=(*others, rpt))
     evaluation = dataclasses.replace(recipe.evaluation, validators=0)
     return dataclasses.replace(recipe, method=method, evaluation=evaluation)

@@ -60,8 +60,8 @@ def images(scale: float) -> tuple[Batch, Batch]:
     for size in (SOURCE, TARGET):
         height, width = (round(side * scale / 8) * 8 for side in size)
         label = torch.randint(0, CLASSES, (1, height, width), generator=generator)
-        batch = Batch(torch.rand(1, 3, height, width, generator=generator), label, torch.zeros(1, dtype=torch.int64))
-        found.append(batch.pin_memory() if torch.cuda.is_available() else batch)
+        given = torch.rand(1, 3, height, width, generator=generator), label, torch.zeros(1, dtype=torch.int64)
+        found.append(Batch(*[tensor.pin_memory() if torch.cuda.is_available() else tensor for tensor in given]))
     return found[0], found[1]
 
 

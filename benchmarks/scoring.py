@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from da_toolkit.errors import UserError, exits_cleanly
+from da_toolkit.evaluation.deciding import decided
 from da_toolkit.evaluation.metrics import image_confusions
 from da_toolkit.files import write_json
 from da_toolkit.runs.provenance import environment
@@ -43,8 +44,12 @@ def ways(scores: Tensor, label: Tensor) -> dict[str, tuple[Callable[[], Any], Ca
 
     return {
         "the toolkit": (
+            lambda: decided(scores[None])[0],
+            lambda classes: image_confusions(classes[None], label[None], CLASSES)[0].numpy(),
+        ),
+        "torch: max, bincount": (
             lambda: scores.max(0).indices,
-            lambda decided: image_confusions(decided[None], label[None], CLASSES)[0].numpy(),
+            lambda classes: image_confusions(classes[None], label[None], CLASSES)[0].numpy(),
         ),
         "torch: argmax, scatter_add": (lambda: scores.argmax(0), by_scatter),
         "numpy: argmax, bincount": (lambda: logits.argmax(0), by_numpy),
@@ -63,9 +68,9 @@ def measured(rounds: int = ROUNDS, size: tuple[int, int] = SIZE) -> dict[str, di
         counts = {}
         for name, (decide, count) in found.items():
             begin = time.process_time()
-            decided = decide()
+            classes = decide()
             between = time.process_time()
-            counts[name] = count(decided)
+            counts[name] = count(classes)
             if number:  # the first round warms up
                 times[name]["decide"].append(1000 * (between - begin))
                 times[name]["count"].append(1000 * (time.process_time() - between))

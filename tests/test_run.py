@@ -60,7 +60,16 @@ def test_a_recipe_of_every_method_runs_two_steps_under_demo(name, tmp_path, monk
     if "rpt" in name:
         place = [isinstance(part, RPT) for part in recipe.method.regularizers].index(True)
         rpt = f"--method.regularizers.{place}"
-        few += [f"{rpt}.logic.steps", 10, f"{rpt}.regions.count", 60, f"{rpt}.cluster.clusters", 16]
+        few += [
+            f"{rpt}.logic.weight",
+            1,
+            f"{rpt}.logic.steps",
+            10,
+            f"{rpt}.regions.count",
+            60,
+            f"{rpt}.cluster.clusters",
+            16,
+        ]
     steps = max(2, stages)
     if recipe.method.starts_trained:
         few += ["--model.weights", source_only_demo]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from da_toolkit.data.transforms import resized
+from da_toolkit.evaluation.deciding import decided
 from da_toolkit.evaluation.evaluate import evaluating, to_input
 from da_toolkit.evaluation.inference import Inference, score_bands
 from da_toolkit.models.segmenter import Segmenter
@@ -61,7 +62,7 @@ def decide(
     with evaluating(model):
         batch = to_input(np.stack(views), device)
         for place, rows, scores in score_bands(model, batch, settings, sizes, certainty):
-            classes[place][rows] = scores.max(0).indices.byte().cpu().numpy()
+            classes[place][rows] = decided(scores[None])[0].cpu().numpy()
             if certainty:
                 sure[place][rows] = confidence(scores).cpu().numpy()
                 unsure[place][rows] = entropy(scores).cpu().numpy()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.style import match_lab_statistics
 from da_toolkit.data.transforms import resized
+from da_toolkit.evaluation.deciding import decided
 from da_toolkit.evaluation.evaluate import evaluating, to_input
 from da_toolkit.evaluation.metrics import image_confusions, iou
 from da_toolkit.models.teacher import Teacher
@@ -98,7 +99,7 @@ class Validators(nn.Module):
                 found = {
                     "entropy": certainty(probabilities),
                     "soft_neighbourhood_density": soft_neighbourhood_density(_some_rows(probabilities)),
-                    "teacher_agreement": 100 * (probabilities.argmax(1) == other.argmax(1)).float().mean(),
+                    "teacher_agreement": 100 * (decided(probabilities) == decided(other)).float().mean(),
                 }
                 sums = {name: sums.get(name, 0) + value for name, value in found.items()}
                 if taught is not None:
@@ -106,8 +107,8 @@ class Validators(nn.Module):
                     with autocast():
                         styled = _probabilities(network, match_lab_statistics(source, target).clamp(0, 1))
                     label = torch.from_numpy(np.array(taught.label(source_index))).to(device)
-                    decided = F.interpolate(styled, size=label.shape, mode="bilinear").argmax(1)
-                    confusion += image_confusions(decided, label[None], classes)[0]
+                    classified = decided(F.interpolate(styled, size=label.shape, mode="bilinear"))
+                    confusion += image_confusions(classified, label[None], classes)[0]
         means = {name: (value / len(self.places)).item() for name, value in sums.items()}
         if taught is not None:
             means["source_score"] = float(100 * np.nanmean(iou(confusion)))

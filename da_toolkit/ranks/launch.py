@@ -72,7 +72,6 @@ def launch(devices: int | None, precision: Literal["32-true", "bf16-mixed", "16-
             f"Lightning cannot set up {here} processes on each of {machines} machines at precision {precision}: "
             f"{' '.join(str(error).split())}"
         ) from error
-    torch.backends.cudnn.benchmark = True  # training images keep their size, so the search for kernels pays
     parent = os.environ.get(_PARENT)
     if parent is not None:
         _in_background(_watch_parent, int(parent))

@@ -168,7 +168,9 @@ def test_files_of_timm_and_of_the_authors_give_the_same_features(kind, name, lay
     assert capsys.readouterr().out == ""
 
 
-RPT_SMALL = RPT(Patch(0.1), Cluster(clusters=8, components=4), SpatialLogic(steps=5, width=8), Superpixels(12))
+RPT_SMALL = RPT(
+    Patch(0.1), Cluster(clusters=8, components=4), SpatialLogic(weight=1.0, steps=5, width=8), Superpixels(12)
+)
 METHODS = {
     "adversarial": Adversarial(),
     "mic": SourceOnly(regularizers=(MeanTeacher(masking=Masking(block=28)),)),

@@ -100,7 +100,9 @@ def test_frozen_features_for_rpt_and_feature_distance(settings):
     assert len(levels) == 2 and not any(level.requires_grad for level in levels)
 
 
-RPT_SMALL = RPT(Patch(0.1), Cluster(clusters=8, components=4), SpatialLogic(steps=5, width=8), Superpixels(12))
+RPT_SMALL = RPT(
+    Patch(0.1), Cluster(clusters=8, components=4), SpatialLogic(weight=1.0, steps=5, width=8), Superpixels(12)
+)
 
 
 @pytest.mark.parametrize(

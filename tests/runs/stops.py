@@ -29,7 +29,7 @@ from da_toolkit.runs.session import Session
 TINY = RPT(
     Patch(threshold=0.0),
     Cluster(threshold=0.0, clusters=8, components=4),
-    SpatialLogic(steps=5, width=8),
+    SpatialLogic(weight=1.0, steps=5, width=8),
     Superpixels(12),
 )
 METHODS = {

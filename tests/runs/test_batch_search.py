@@ -46,7 +46,7 @@ def test_the_search_finds_the_largest_that_fits(limit):
 
 def test_steps_of_every_stage_are_tried_with_all_that_plays_in_one_of_them(session, monkeypatch):
     """Here an adversary until the middle of the warm-up, and RPT in the round; nothing is left of it."""
-    rpt = RPT(cluster=Cluster(clusters=4), logic=SpatialLogic(steps=2, width=8), regions=Superpixels(12))
+    rpt = RPT(cluster=Cluster(clusters=4), logic=SpatialLogic(weight=1.0, steps=2, width=8), regions=Superpixels(12))
     method = Adversarial(discriminators=(OutputSpace(end=0.2),), regularizers=(MeanTeacher(), rpt))
     plan, begun, losses = session(method, steps=12, rounds=True), [], set()
     begin, step = batch_search.Trainer.begin, batch_search.Trainer.step

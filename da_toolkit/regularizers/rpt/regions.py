@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from da_toolkit.data.labels import IGNORE
+from da_toolkit.evaluation.deciding import decided
 from da_toolkit.ranks.parallel import sum_over_ranks
 
 Selection = Literal["mean_probability", "vote_share"]
@@ -47,9 +48,9 @@ class RegionTable:
     def add(self, index: Tensor, regions: Tensor, probabilities: Tensor) -> None:
         """Count images: `index` [B], `regions` int32 [B,H,W], `probabilities` float [B,C,H,W]."""
         rows = self.rows.of(index, regions).flatten()
-        decided = probabilities.argmax(1).flatten()
+        best = decided(probabilities).flatten().long()
         ones = torch.ones_like(rows, dtype=torch.int32)
-        self.votes.view(-1).scatter_add_(0, rows * self.num_classes + decided, ones)
+        self.votes.view(-1).scatter_add_(0, rows * self.num_classes + best, ones)
         self.mass.index_add_(0, rows, probabilities.permute(0, 2, 3, 1).reshape(-1, self.num_classes).float())
 
     def sum_over_ranks(self) -> None:

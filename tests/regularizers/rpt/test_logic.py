@@ -25,7 +25,7 @@ SKY, ROAD = CITYSCAPES19.index("sky"), CITYSCAPES19.index("road")
 def streets_logic():
     """A logic model of the street world's source columns, 16 positions high, its quality, and unseen columns."""
     data = Streets(frames=80)
-    settings = SpatialLogic(steps=200)
+    settings = SpatialLogic(weight=1.0, steps=200)
     train, val = data.build("train"), data.build("val")
     columns = source_columns((train.label(i) for i in range(80)), settings, 19, torch.device("cpu"))
     assert columns.shape == (80 * 32, 16)
@@ -101,7 +101,7 @@ def test_the_penalty_is_the_mean_over_all_positions_of_what_illogical_ones_cost(
     loss.backward()
     touched = (probabilities.grad != 0).any(1)[0]
     assert (touched == expected.repeat_interleave(8, 0).repeat_interleave(8, 1)).all()
-    raw = logic_loss(SpatialLogic(penalty="log"), model, probabilities)[0]
+    raw = logic_loss(SpatialLogic(weight=1.0, penalty="log"), model, probabilities)[0]
     assert raw.item() == pytest.approx(math.log(0.9) * share, rel=1e-4)
 
 
@@ -115,7 +115,7 @@ def test_a_logical_prediction_costs_nothing(streets_logic):
 
 def test_the_seed_decides_and_a_class_absent_from_the_source_is_no_error():
     columns = torch.tensor([[0] * 4 + [1] * 4, [0] * 3 + [1] * 5]).repeat(40, 1)
-    settings = SpatialLogic(steps=60, width=16, span=2)
+    settings = SpatialLogic(weight=1.0, steps=60, width=16, span=2)
     one, quality = train_logic(settings, columns, 5, 0)
     other, _ = train_logic(settings, columns, 5, 0)
     torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)

@@ -85,7 +85,7 @@ def test_show_a_run_draws_what_rpt_knows(call, tmp_path, tiny_recipe):
     regularizer = RPT(
         Patch(threshold=0.0),
         Cluster(threshold=0.0, clusters=8, components=4),
-        SpatialLogic(steps=3, width=8, threshold=0.5),
+        SpatialLogic(weight=1.0, steps=3, width=8, threshold=0.5),
         Superpixels(12),
     )
     schedule = Schedule((Stage("warm-up", 1), *rounds(1, 1)))

@@ -19,7 +19,7 @@ ROUNDS = Schedule((Stage("warm-up", 2), *rounds(2, 2)))
 SMALL = {
     "patch": Patch(threshold=0.0),
     "cluster": Cluster(threshold=0.0, clusters=8, components=4),
-    "logic": SpatialLogic(steps=5, width=8, threshold=0.5),
+    "logic": SpatialLogic(weight=1.0, steps=5, width=8, threshold=0.5),
 }
 METHODS = [SourceOnly, TargetBN, Adversarial]
 
