@@ -21,6 +21,11 @@ def live(file: IO[str] | None = None) -> bool:
     return file.isatty() and not Console(file=file).is_dumb_terminal
 
 
+def columns() -> int:
+    """How wide the terminal is; a file or a pipe has no end."""
+    return Console().width if live() else _WIDE
+
+
 def show(table: Table) -> None:
     """Print a table to stdout: as wide as the terminal, and in a file or a pipe whole, each entry in its line."""
     console = Console() if live() else Console(width=max(1, Console(width=_WIDE).measure(table).maximum))

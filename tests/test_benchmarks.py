@@ -11,6 +11,7 @@ import hours
 import method_formulas
 import method_pages
 import methods_page
+import profile_step
 import pytest
 import records
 import settings_table
@@ -222,3 +223,19 @@ def test_every_registered_model_has_its_export_measured_in_every_format():
     assert {name for name, _ in rows} == set(tried) and len(rows) == len(set(rows))
     measured = {(type(tried[name]).__name__, kind) for name, kind in rows}
     assert measured == {(name, kind) for name in MODELS.names() for kind in get_args(Format)}
+
+
+def test_a_profile_names_the_parts_of_a_step_and_its_dearest_operators(tmp_path):
+    file = tmp_path / "tiny.py"
+    file.write_text(RECIPE)
+    runtime = Runtime(runs=tmp_path, workers=0, tracking="none")
+    trainer, _ = Session("tiny", load_recipe(file), runtime).build()
+    trainer.done = 2
+    trainer.begin(trainer.recipe.schedule.stages[1])
+    profile_step.mark_parts(trainer)
+    whole, parts, operators, waits = profile_step.profiled(trainer, 2, tmp_path / "trace.json")
+    assert trainer.done == 4 and (tmp_path / "trace.json").stat().st_size > 10_000
+    assert {"loader", "network, forward", "RPTTerm.losses", "backward through the network", "optimiser"} <= set(parts)
+    assert 0 < max(parts.values()) < whole and waits >= 1
+    assert "aten::convolution_backward" in [name for name, _, _ in operators[:10]]
+    assert f"{waits:.0f} times" in profile_step.table(whole, parts, operators, waits)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from da_toolkit import terminal
 from da_toolkit.commands.parsing import parsed
 from da_toolkit.errors import UserError
 from da_toolkit.report.comparison import Comparison, compare
@@ -62,11 +63,11 @@ def main(words: Sequence[str], prog: str) -> None:
 
 
 def show(comparison: Comparison) -> None:
-    """Print a comparison's tables and notes to the terminal."""
-    console = Console()
+    """Print a comparison's tables and notes: to a terminal in parts that fit it, to a file or a pipe whole."""
+    width = terminal.columns()
     classes = recipe_columns(comparison.rows, "IoU per class, percent")
     for grid in (comparison.scores(), classes, comparison.choosing()):
-        for part in fitting(grid, console.width) if grid else []:
-            console.print(to_rich(part))
+        for part in fitting(grid, width) if grid else []:
+            terminal.show(to_rich(part))
     for note in comparison.notes:
-        console.print(f"- {note}", markup=False, highlight=False)
+        Console(width=width).print(f"- {note}", markup=False, highlight=False)
