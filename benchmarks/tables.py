@@ -13,10 +13,12 @@ from typing import Any
 
 import ablation
 import accuracy
+import advent_peer
 import backbones
 import chaos
 import compare_speed
 import export_equality
+import growth
 import hours
 import hrda
 import loader
@@ -53,6 +55,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "two_ranks": two_ranks.table,
     "compare_speed": compare_speed.table,
     "step_time": step_time.table,
+    "advent_peer": advent_peer.table,
+    "growth": growth.table,
     "scoring": scoring.table,
     "startup": startup.table,
     "teacher_statistics": teacher_statistics.table,
