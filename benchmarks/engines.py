@@ -49,7 +49,8 @@ def _use_own_cores(numbers: Any, count: int) -> None:
     """Keep this process, and those that it starts, to its share of the cores."""
     if hasattr(os, "sched_setaffinity"):  # Linux
         cores, number = sorted(os.sched_getaffinity(0)), numbers.get()
-        os.sched_setaffinity(0, cores[number * count : (number + 1) * count] or cores)
+        first = number * count % len(cores)  # there may be more jobs than cores
+        os.sched_setaffinity(0, cores[first : first + count])
     _use_threads(count)
 
 

@@ -4,8 +4,8 @@
     python benchmarks/profile_step.py adaptseg_carla --data-root FOLDER --steps 10 --trace adaptseg.json
 
 A part's time holds that of the parts inside it: a term's losses ask for the network's pass. The trace opens in
-ui.perfetto.dev or chrome://tracing. "Waits" are the calls in which the host would wait for a GPU: reads of single
-numbers, and synchronisations. Profiling itself costs time, so read shares, not milliseconds.
+ui.perfetto.dev or chrome://tracing. "Waits" are reads of single numbers, for which
+the host waits for a GPU. Profiling itself costs time, so read shares, not milliseconds.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from da_toolkit.errors import exits_cleanly
@@ -26,7 +27,7 @@ from da_toolkit.runs.session import Session
 from da_toolkit.training.trainer import Trainer
 
 PART = "part: "
-WAITS = ("aten::_local_scalar_dense", "cudaStreamSynchronize", "cudaDeviceSynchronize")
+WAIT = "aten::_local_scalar_dense"
 WARM = 3  # steps before
 
 
@@ -59,16 +60,17 @@ def _mark(owner: Any, name: str, label: str) -> None:
 def profiled(trainer: Trainer, steps: int, trace: Path | None) -> tuple[float, dict[str, float], list, float]:
     """Milliseconds of a step; of each part of it; the operators (name, self ms a step, calls a step), dearest first;
     and waits a step."""
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    on_gpu = torch.cuda.is_available()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as found:
         for _ in range(steps):
             with record_function("step"):
                 trainer.step()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+                if on_gpu:
+                    torch.cuda.synchronize()
     if trace is not None:
         found.export_chrome_trace(str(trace))
-    events = found.key_averages()
+    events = [event for event in found.key_averages() if event.device_type == DeviceType.CPU]  # the GPU's are in them
     whole = next(event.cpu_time_total for event in events if event.key == "step") / 1000 / steps
     parts = {
         event.key.removeprefix(PART): event.cpu_time_total / 1000 / steps
@@ -80,7 +82,7 @@ def profiled(trainer: Trainer, steps: int, trace: Path | None) -> tuple[float, d
         for event in sorted(events, key=_own, reverse=True)
         if not event.key.startswith(PART) and event.key != "step"
     ]
-    waits = sum(event.count for event in events if event.key in WAITS) / steps
+    waits = sum(event.count for event in events if event.key == WAIT) / steps
     return whole, parts, operators, waits
 
 

@@ -14,7 +14,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on: fewer than the machine has where a container or a scheduler says so."""
+    """Cores that this process may run on: fewer than the machine has where a scheduler or a cpuset says so."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -67,7 +67,7 @@ def test_all_files_are_written(made_up, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "vs. source_only_gta" in told and "oracle: uses target labels" in told and "written:" in told
     assert f"not finished and left out: {begun}" in told
-    assert any("recipe" in line and "memory" in line for line in told.splitlines())  # a pipe gets tables whole
+    assert any("seeds" in line and "memory" in line for line in told.splitlines())  # a pipe gets tables whole
 
 
 def test_a_terminal_gets_tables_in_parts_that_fit_it(made_up, tmp_path, monkeypatch, capsys):
@@ -76,7 +76,8 @@ def test_a_terminal_gets_tables_in_parts_that_fit_it(made_up, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     call(monkeypatch, made_up, "--out", "out")
     told = capsys.readouterr().out
-    assert "memory" in told and max(map(len, told.splitlines())) <= 80
+    assert "seeds" in told and "memory" in told and max(map(len, told.splitlines())) <= 80
+    assert not any("seeds" in line and "memory" in line for line in told.splitlines())
 
 
 @pytest.mark.parametrize(

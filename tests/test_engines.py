@@ -1,12 +1,14 @@
 """Tasks give the same results in this process, in several, and on a real Ray instance; failures are not swallowed."""
 
 import os
+import time
 from pathlib import Path
 
 import engines
 import pytest
 
 from da_toolkit.errors import UserError
+from da_toolkit.workers import usable_cores
 
 
 def square(number):
@@ -36,7 +38,22 @@ def test_every_task_is_done_once(options):
     elsewhere = {pid for *_, pid, _ in results} != {os.getpid()}
     assert elsewhere == bool(options)
     if options:
-        assert {threads for *_, threads in results} == {max(1, os.cpu_count() // 2)}
+        assert {threads for *_, threads in results} == {max(1, usable_cores() // 2)}
+
+
+def cores(number):
+    """Those that its process may use, after a while in which others start, too."""
+    time.sleep(1)
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+@pytest.mark.skipif(usable_cores() < 2 or not hasattr(os, "sched_getaffinity"), reason="needs two cores, on Linux")
+def test_jobs_keep_to_their_own_cores(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(engines.__file__).parent)]))
+    first, second = set(engines.run_all(cores, [1, 2], jobs=2))
+    assert len(first) == len(second) == usable_cores() // 2 and not set(first) & set(second)
+    more = set(engines.run_all(cores, range(3), jobs=usable_cores() + 1))
+    assert {len(own) for own in more} == {1}
 
 
 def test_a_failure_reaches_the_caller(options):

@@ -24,10 +24,11 @@ def test_the_first_of_equals_and_half_precision() -> None:
     assert decided(scores.bfloat16())[0].tolist() == [1, 0, 2]
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_nan_is_never_the_highest(place: int) -> None:
-    scores = torch.tensor([[1.0], [5.0], [3.0]])[None]
-    scores[0, place] = torch.nan
-    assert decided(scores)[0].tolist() == [1 if place != 1 else 2]
-    scores[:] = -torch.inf
-    assert decided(scores)[0].tolist() == [0]
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 3, 0, 5)])
+def test_no_pixels(shape: tuple[int, ...]) -> None:
+    assert decided(torch.zeros(shape)).shape == (shape[0], *shape[2:])
+
+
+def test_more_classes_than_a_byte_tells_apart() -> None:
+    with pytest.raises(ValueError, match="257 classes"):
+        decided(torch.zeros(1, 257, 2, 2))
