@@ -90,6 +90,17 @@ def ends_process(main: Callable[[], int | None]) -> None:
         os._exit(ended.code)
 
 
+def _not_installed(error: Exception) -> str | None:
+    """What to do where a package that the toolkit needs is not there at all: this is another Python than its own."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name or error.name.startswith("da_toolkit"):
+        return None
+    return (
+        f"The package {error.name} is not installed for {sys.executable}. Activate the environment that da_toolkit was "
+        "installed into (after `make demo`: `. .venv/bin/activate`), or install it into this one: "
+        "pip install -c constraints.txt -e '.[demo]'."
+    )
+
+
 def discard(file: IO[str]) -> None:
     """Let everything that is written to an open file from now on go nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
@@ -109,7 +120,7 @@ def _code_of(main: Callable[[], int | None]) -> int | str:
     except BrokenPipeError:
         raise
     except Exception as error:
-        if (what := own_code.told(error)) is None:
+        if (what := own_code.told(error) or _not_installed(error)) is None:
             if (line := own_code.line_of(error)) is not None:
                 error.add_note(f"It was raised below a line of a recipe: {line}.")
             raise

@@ -72,6 +72,8 @@ def disk_error(folder: Path, error: OSError, setting: str = "--runs") -> UserErr
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     reason = "no space is left" if full else error.strerror or str(error)
     remedy = "Free space there" if full else "Make it writable"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        reason, remedy = "a file is in its place", "Move that"
     return UserError(
         f"The folder {folder} cannot be written to: {reason}. {remedy} or set {setting} to another folder."
     )

@@ -261,3 +261,15 @@ def test_a_missing_folder_and_a_missing_recipe_file_are_told_with_their_neighbou
         images_in(tmp_path / "fotos" / "train", "Folder train")
     with pytest.raises(UserError, match=r"my_projct\.py does not exist\. Did you mean 'my_project\.py'"):
         find_recipe(str(tmp_path / "my_projct.py"))
+
+
+def test_a_package_that_is_missing_altogether_tells_which_python_asked(capsys):
+    def main():
+        raise ModuleNotFoundError("No module named 'rich'", name="rich")
+
+    with pytest.raises(SystemExit) as ended:
+        exits_cleanly(main)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and "rich is not installed for" in told and "activate" in told
+    with pytest.raises(ModuleNotFoundError):  # a fault of ours
+        exits_cleanly(lambda: __import__("da_toolkit.nothing"))

@@ -479,6 +479,22 @@ def test_more_mistakes_on_the_command_line(words, told, monkeypatch):
         call(monkeypatch, run, *words)
 
 
+def test_the_demo_goes_on_with_its_own_runs_and_replaces_others(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(demo.Session, "run", lambda session: ran.append(session.runtime.overwrite) or {})
+    monkeypatch.setattr(demo, "TRIO", {"source only": "source_only_gta"})
+    monkeypatch.setattr(demo, "_predictions", lambda session: ([], [], []))
+    for name in ("summarize", "save_png", "prediction_grid", "terminal_tables"):
+        monkeypatch.setattr(demo, name, lambda *_: [])
+    recipe = demo._with_looks(demo_version(load_recipe(find_recipe("source_only_gta")), 8))
+    for steps in (8, 8, 9):
+        call(monkeypatch, demo, "--steps", steps, "--runs", tmp_path)
+        folder = tmp_path / "source_only_gta" / "0"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.json").write_text(json.dumps(recipe.to_json()))
+    assert ran == [False, False, True]
+
+
 def test_too_small_a_demo_or_export_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="at least 1 step, got 0"):
         call(monkeypatch, demo, "--steps", 0, "--runs", tmp_path)

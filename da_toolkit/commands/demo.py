@@ -18,6 +18,7 @@ from da_toolkit.recipe.demo import STEPS, demo_version
 from da_toolkit.recipe.files import find_recipe, load_recipe
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.report.table import summarize, terminal_tables
+from da_toolkit.runs.claim import differences
 from da_toolkit.runs.folder import load_network
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
@@ -44,12 +45,11 @@ def main(words: Sequence[str], prog: str) -> None:
     """Run the trio, print the table, write the picture grid."""
     options = parsed(Command, words, prog)
     console = Console()
-    runtime = Runtime(runs=options.runs, tracking=options.tracking, overwrite=True, workers=0)
     results, predictions = [], {}
     for title, name in TRIO.items():
         console.rule(f"{title}: {name}")
         recipe = _with_looks(demo_version(load_recipe(find_recipe(name)), options.steps))
-        session = Session(name, recipe, runtime)
+        session = Session(name, recipe, _runtime(options, name, recipe))
         results.append(session.run())
         predictions[title], images, labels = _predictions(session)
     space = recipe.target.label_space
@@ -60,6 +60,13 @@ def main(words: Sequence[str], prog: str) -> None:
     save_png(picture, prediction_grid(images, {**predictions, "label": labels}, space))
     (options.runs / "results.json").write_text(json.dumps(results, indent=2))
     console.print(f"pictures: {picture}\nruns: {options.runs}")
+
+
+def _runtime(options: Command, name: str, recipe: Recipe) -> Runtime:
+    """Goes on with what an earlier call began, unless that was of other settings."""
+    before = options.runs / name / "0" / "recipe.json"
+    other = before.exists() and bool(differences(before, recipe))
+    return Runtime(runs=options.runs, tracking=options.tracking, overwrite=other, workers=0)
 
 
 def _with_looks(recipe: Recipe) -> Recipe:

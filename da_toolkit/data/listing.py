@@ -22,6 +22,8 @@ LABEL_ENDINGS = (
 NOT_DATA = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")
 """What systems put into folders, besides names that begin with a dot."""
 
+PREDICTED = "predictions.json"
+"""What `predict` leaves in its folder of outputs."""
 _SHOWN = 3
 
 
@@ -215,7 +217,8 @@ def _tell_left_over(setting: str, labels: Path, by_stem: dict[str, list[Path]], 
 
 
 def files_below(folder: Path, setting: str, above: frozenset[Path] = frozenset()) -> list[Path]:
-    """Sorted files of a folder and the folders in it, also behind links; no hidden ones, devices or pipes."""
+    """Sorted files of a folder and the folders in it, also behind links; no hidden ones, devices or pipes, and nothing
+    of a folder in it that `predict` has filled."""
     here = folder.resolve()
     above |= {here, *here.parents}
     found = []
@@ -230,7 +233,8 @@ def files_below(folder: Path, setting: str, above: frozenset[Path] = frozenset()
         if entry.name.startswith(".") or entry.name in NOT_DATA:
             continue
         if _is(entry.is_dir):
-            if path.resolve() not in above:  # a link to a folder that it lies in
+            circle = path.resolve() in above  # a link to a folder that it lies in
+            if not circle and not os.path.exists(path / PREDICTED):
                 found += files_below(path, setting, above)
         elif _is(entry.is_file) or (entry.is_symlink() and not os.path.exists(path)):
             found.append(path)

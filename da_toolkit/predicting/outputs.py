@@ -10,6 +10,7 @@ import numpy as np
 
 from da_toolkit.data.figures import as_png
 from da_toolkit.data.labels import LabelSpace
+from da_toolkit.data.listing import PREDICTED
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.predict import Decision
 from da_toolkit.evaluation.prediction import overlaid
@@ -83,7 +84,7 @@ class Outputs:
         Raises:
             UserError: files of another run, or of other settings, are there and would be kept.
         """
-        file = self.folder / "predictions.json"
+        file = self.folder / PREDICTED
         told = json.loads(json.dumps(told))  # tuples are lists there
         try:
             before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else told

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from da_toolkit.errors import EXIT_USER_ERROR, Stopped, UserError
+from da_toolkit.notices import Notice
 from da_toolkit.ranks.outside import started_outside
 from da_toolkit.ranks.parallel import several
 from da_toolkit.ranks.rendezvous import meet_apart
+from da_toolkit.workers import usable_cores
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -33,6 +36,19 @@ class LostRank(UserError):
     """Another rank of the run ended, so this one cannot go on."""
 
     code = 1
+
+
+def _tell_if_busy(threads: int) -> None:
+    """Warn where threads would wait for each other, because other processes keep the cores that they need."""
+    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, usable_cores()
+    if threads > 1 and load + threads > cores + 0.75:
+        warnings.warn(
+            f"other processes keep this machine busy (load {load:.1f} on {cores} cores). {threads} threads that wait "
+            "for each other can make a step many times slower there than one: stop with Ctrl-C and give the same "
+            "command with OMP_NUM_THREADS=1 before it, if steps are slow.",
+            category=Notice,
+            stacklevel=2,
+        )
 
 
 def launch(devices: int | None, precision: Literal["32-true", "bf16-mixed", "16-mixed"]) -> "Fabric":
@@ -72,6 +88,8 @@ def launch(devices: int | None, precision: Literal["32-true", "bf16-mixed", "16-
             f"Lightning cannot set up {here} processes on each of {machines} machines at precision {precision}: "
             f"{' '.join(str(error).split())}"
         ) from error
+    if fabric.device.type == "cpu":
+        _tell_if_busy(torch.get_num_threads())
     parent = os.environ.get(_PARENT)
     if parent is not None:
         _in_background(_watch_parent, int(parent))

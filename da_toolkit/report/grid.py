@@ -67,7 +67,8 @@ def _markdown_line(cells: Sequence[str]) -> str:
 
 
 def fitting(grid: Grid, width: int) -> list[Grid]:
-    """The grid in as many parts as it takes for each to fit a terminal of `width` columns; all have the first column.
+    """The grid in as many parts as it takes for each to fit a terminal of `width` columns; all have the first column,
+    and titles say which go on.
 
     Heads are broken between words. A column that is too wide on its own gets a part to itself.
     """
@@ -84,10 +85,10 @@ def fitting(grid: Grid, width: int) -> list[Grid]:
         Grid(
             tuple(heads[c] for c in part),
             tuple(tuple(line[c] for c in part) for line in grid.lines),
-            grid.title,
+            f"{grid.title} (continued)" if number and grid.title else grid.title,
             frozenset((line, part.index(c)) for line, c in grid.bold if c in part),
         )
-        for part in parts
+        for number, part in enumerate(parts)
     ]
 
 

@@ -473,3 +473,15 @@ def test_a_missing_label_matters_where_the_method_reads_it(recipe, monkeypatch, 
         assert (code == 0) == (told is None), out
         if told is not None:
             assert f"{1 if partly else 2} of 2 images have no label" in out and told in out
+
+
+def test_what_predict_wrote_among_photographs_is_no_photograph(tmp_path):
+    picture = Image.new("RGB", (8, 8))
+    for name in ("1.jpg", "more/2.jpg", "out/overlays/3.png", "out/predictions.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("json"):
+            (tmp_path / name).write_text("{}")
+        else:
+            picture.save(tmp_path / name)
+    assert [file.name for file in images_in(tmp_path, "mine")] == ["1.jpg", "2.jpg"]
+    assert [file.name for file in images_in(tmp_path / "out", "mine")] == ["3.png"]  # where it is meant

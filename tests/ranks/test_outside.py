@@ -1,9 +1,11 @@
 """What launchers leave in the environment is read, or told in a sentence: absent, malformed, or of another launcher."""
 
 import os
+import warnings
 
 import pytest
 
+import da_toolkit.ranks.launch as launching
 from da_toolkit.errors import UserError
 from da_toolkit.ranks.launch import launch
 from da_toolkit.ranks.outside import Outside, started_outside
@@ -93,3 +95,13 @@ def test_a_meeting_that_fails_is_told_with_its_place(monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"4 processes.*could not come together.*127\.0\.0\.1:99999999"):
         launch(None, "32-true")
+
+
+@pytest.mark.parametrize(("load", "threads", "told"), [(1.4, 2, True), (1.4, 1, False), (0.3, 2, False)])
+def test_a_busy_machine_is_told_to_who_starts_several_threads(monkeypatch, load, threads, told):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(launching, "usable_cores", lambda: 2)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        launching._tell_if_busy(threads)
+    assert [str(warning.message).count("OMP_NUM_THREADS=1") for warning in found] == [1] * told

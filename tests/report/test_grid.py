@@ -1,5 +1,6 @@
 """One table in four languages, with names that would break each of them."""
 
+import dataclasses
 from xml.etree import ElementTree
 
 import pytest
@@ -70,6 +71,9 @@ def test_wide_tables_come_in_parts_that_fit() -> None:
     assert len(parts) > 1 and all(part.heads[0] == "class" and part.lines[0][0] == "road" for part in parts)
     assert [cell for part in parts for cell in part.lines[0][1:]] == [str(n) for n in range(9)]
     assert [part.lines[line][c] for part in parts for line, c in part.bold] == ["7"]
+    titled = fitting(dataclasses.replace(grid, title="scores"), 40)
+    assert [part.title for part in titled] == ["scores", *["scores (continued)"] * (len(parts) - 1)]
+    assert {part.title for part in parts} == {""}
     for part in parts:
         lines = printed(to_rich(part), width=40).splitlines()
         assert max(map(len, lines)) <= 40 and "…" not in "".join(lines)
