@@ -41,18 +41,21 @@ def test_every_task_is_done_once(options):
         assert {threads for *_, threads in results} == {max(1, usable_cores() // 2)}
 
 
-def cores(number):
-    """Those that its process may use, after a while in which others start, too."""
-    time.sleep(1)
+def cores(task):
+    """Those that its process may use. Tasks that meet in a folder wait for each other, so that no process does two."""
+    folder, number, others = task
+    (Path(folder) / str(number)).touch()
+    while len(list(Path(folder).iterdir())) < others:
+        time.sleep(0.05)
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
 @pytest.mark.skipif(usable_cores() < 2 or not hasattr(os, "sched_getaffinity"), reason="needs two cores, on Linux")
-def test_jobs_keep_to_their_own_cores(monkeypatch):
+def test_jobs_keep_to_their_own_cores(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(engines.__file__).parent)]))
-    first, second = set(engines.run_all(cores, [1, 2], jobs=2))
+    first, second = set(engines.run_all(cores, [(tmp_path, 1, 2), (tmp_path, 2, 2)], jobs=2))
     assert len(first) == len(second) == usable_cores() // 2 and not set(first) & set(second)
-    more = set(engines.run_all(cores, range(3), jobs=usable_cores() + 1))
+    more = set(engines.run_all(cores, [(tmp_path, n, 0) for n in range(3)], jobs=usable_cores() + 1))
     assert {len(own) for own in more} == {1}
 
 

@@ -71,13 +71,17 @@ class LogicModel(nn.Module):
         self.register_buffer("prior", torch.full((num_classes,), 1 / num_classes))  # of the columns learnt from
 
     def forward(self, columns: Tensor, masked: Tensor) -> Tensor:
-        """Logits [N,L,C] of columns int64 [N,L] (255 = unlabelled), reading nothing where `masked` bool [N,L]."""
+        """Logits float32 [N,L,C] of columns int64 [N,L] (255 = unlabelled), reading nothing where `masked` bool [N,L].
+
+        In single precision: not every CPU has an LSTM in bfloat16.
+        """
         tokens = columns.where(columns != IGNORE, self.num_classes)
         tokens = tokens.masked_fill(masked, self.num_classes + 1)
-        encoded, (state, _) = self.encoder(self.embed(tokens))
-        start = torch.tanh(self.bridge(torch.cat([state[0], state[1]], dim=1)))[None]
-        decoded, _ = self.decoder(encoded, (start, torch.zeros_like(start)))
-        return self.decide(decoded)
+        with torch.autocast(columns.device.type, enabled=False):
+            encoded, (state, _) = self.encoder(self.embed(tokens))
+            start = torch.tanh(self.bridge(torch.cat([state[0], state[1]], dim=1)))[None]
+            decoded, _ = self.decoder(encoded, (start, torch.zeros_like(start)))
+            return self.decide(decoded)
 
     def plausibility(self, columns: Tensor, span: int) -> Tensor:
         """P_logic(a | the rest of its column): float32 [N,L] of columns int64 [N,L]; 1 where unlabelled.
@@ -91,7 +95,7 @@ class LogicModel(nn.Module):
         logits = self(
             columns.repeat_interleave(windows, 0), masked.repeat(count, 1)
         )  # [N*K,L,C], column by column, mask by mask
-        probabilities = logits.float().softmax(2).view(count, windows, length, self.num_classes)
+        probabilities = logits.softmax(2).view(count, windows, length, self.num_classes)
         own = probabilities.gather(1, window.view(1, 1, length, 1).expand(count, 1, length, self.num_classes))[:, 0]
         found = own.gather(2, columns.where(columns != IGNORE, 0)[..., None])[..., 0]
         return found.where(columns != IGNORE, 1.0)
