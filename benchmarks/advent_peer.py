@@ -27,10 +27,10 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from records import keep
+from step_time import PUBLISHED
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError, exits_cleanly, unknown_name
-from da_toolkit.models import DeepLabV2
 from da_toolkit.recipe import SGD, Recipe, Schedule, Stage, load_recipe, recipe_files
 from da_toolkit.recipe.demo import demo_version
 from da_toolkit.registry import METHODS
@@ -71,7 +71,7 @@ def our_step(way: str, scale: float) -> Step:
     recipe: Recipe = dataclasses.replace(
         plain,
         method=METHODS["advent_multi"].build(),
-        model=DeepLabV2("resnet101", 8, "none", "affine_frozen", aux=True),
+        model=PUBLISHED,
         optimizer=SGD(lr=2.5e-4, momentum=0.9, weight_decay=5e-4),
         schedule=Schedule((Stage("train", 100_000),)),
         batch_size=1,
@@ -87,9 +87,9 @@ def our_step(way: str, scale: float) -> Step:
 class Turns:
     """ADVENT's source loader: times each of its steps from one call to the next, and lets the others step between."""
 
-    def __init__(self, batch: Batch, others: dict[str, Step], rounds: int) -> None:
+    def __init__(self, batch: Batch, others: dict[str, Step]) -> None:
         self.item = batch.image, batch.label, None, None
-        self.others, self.rounds = others, rounds
+        self.others = others
         self.ms: dict[str, list[float]] = {name: [] for name in (PEER, *others)}
 
     def __iter__(self) -> Iterator[tuple]:
@@ -134,7 +134,7 @@ def run_advent(checkout: Path, scale: float, others: dict[str, Step], rounds: in
     )
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     settings = types.SimpleNamespace(TRAIN=training, GPU_ID=device, NUM_CLASSES=CLASSES)
-    turns = Turns(source, others, rounds)
+    turns = Turns(source, others)
     unlabelled = iter(lambda: (target.image, None, None, None), None)
     with contextlib.redirect_stdout(io.StringIO()):
         train_advent(get_deeplab_v2(CLASSES, True), turns, unlabelled, settings)
