@@ -95,7 +95,7 @@ def write_run(root: Path, recipe: str, seed: int, skill: float, images: int = IM
 
 def seconds(root: Path, out: Path, *options: str) -> float:
     """Wall time of one command, from start to exit."""
-    words = [sys.executable, "-m", "da_toolkit.compare", str(root), "--out", str(out), *options]
+    words = [sys.executable, "-m", "da_toolkit.compare", str(root), "--output", str(out), *options]
     alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     begin = time.perf_counter()
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=alone, cwd=Path(__file__).parent.parent)

@@ -42,7 +42,7 @@ def test_two_trained_runs_are_compared_with_interval_validators_and_pictures(
     for name, method in (("floor", SourceOnly()), ("ours", Adversarial())):
         recipe = tiny_recipe(method, steps=2, evaluation=evaluation)
         Session(name, recipe, Runtime(runs=tmp_path / "runs", workers=0, tracking="none")).run()
-    call(monkeypatch, tmp_path / "runs", "--out", tmp_path / "out")
+    call(monkeypatch, tmp_path / "runs", "--output", tmp_path / "out")
     told = capsys.readouterr().out
     assert "no interval" not in told and "entropy" in told and "vs. floor" in told
     lines = list(csv.DictReader((tmp_path / "out" / "table.csv").read_text().splitlines()))
@@ -57,7 +57,7 @@ def test_all_files_are_written(made_up, tmp_path, monkeypatch, capsys):
     begun = tmp_path / "begun" / "0"
     begun.mkdir(parents=True)
     (begun / "recipe.json").write_text("{}")
-    call(monkeypatch, made_up, tmp_path, "--out", tmp_path / "out")
+    call(monkeypatch, made_up, tmp_path, "--output", tmp_path / "out")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "index.html",
         "table.csv",
@@ -74,7 +74,7 @@ def test_a_terminal_gets_tables_in_parts_that_fit_it(made_up, tmp_path, monkeypa
     monkeypatch.setattr(terminal, "live", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
-    call(monkeypatch, made_up, "--out", "out")
+    call(monkeypatch, made_up, "--output", "out")
     told = capsys.readouterr().out
     assert "seeds" in told and "memory" in told and max(map(len, told.splitlines())) <= 80
     assert not any("seeds" in line and "memory" in line for line in told.splitlines())
@@ -102,8 +102,8 @@ def test_notes_stand_beside_a_csv_on_stderr(made_up, tmp_path, monkeypatch, caps
 
 def test_a_folder_that_cannot_be_written_is_named(made_up, tmp_path, monkeypatch):
     (tmp_path / "out").write_text("")
-    with pytest.raises(UserError, match=r"out cannot be written to: .*Set --out"):
-        call(monkeypatch, made_up, "--out", tmp_path / "out")
+    with pytest.raises(UserError, match=r"out cannot be written to: .*Set --output"):
+        call(monkeypatch, made_up, "--output", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

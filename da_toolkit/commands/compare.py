@@ -25,7 +25,7 @@ class Command:
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("runs"),)
     """Folders of runs, such as runs/adaptseg_gta/0, or folders that hold runs at any depth."""
-    out: Path = Path("comparison")
+    output: Annotated[Path, tyro.conf.arg(aliases=["--out"])] = Path("comparison")
     """Folder for table.md, table.csv, table.tex and index.html."""
     protocol: str = ""
     """Only this scoring protocol; by default all that the runs have."""
@@ -48,25 +48,26 @@ def main(words: Sequence[str], prog: str) -> None:
                     print(note, file=sys.stderr)
         return
     try:
-        command.out.mkdir(parents=True, exist_ok=True)
+        command.output.mkdir(parents=True, exist_ok=True)
         for format, name in FILES.items():
-            (command.out / name).write_text(DOCUMENTS[format](comparisons), encoding="utf-8")
+            (command.output / name).write_text(DOCUMENTS[format](comparisons), encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"The folder {command.out} cannot be written to: {error.strerror or error}. Set --out to another folder."
+            f"The folder {command.output} cannot be written to: {error.strerror or error}. Set --output to another "
+            "folder."
         ) from error
     for comparison in comparisons:
         show(comparison)
     if unfinished:
         print(f"not finished and left out: {', '.join(map(str, unfinished))}")
-    print(f"written: {', '.join(str(command.out / name) for name in FILES.values())}")
+    print(f"written: {', '.join(str(command.output / name) for name in FILES.values())}")
 
 
 def show(comparison: Comparison) -> None:
     """Print a comparison's tables and notes: to a terminal in parts that fit it, to a file or a pipe whole."""
     width = terminal.columns()
     classes = recipe_columns(comparison.rows, "IoU per class, percent")
-    for grid in (comparison.scores(), classes, comparison.choosing()):
+    for grid in (comparison.scores(), classes, comparison.failing(), comparison.choosing()):
         for part in fitting(grid, width) if grid else []:
             terminal.show(to_rich(part))
     for note in comparison.notes:

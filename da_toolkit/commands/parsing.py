@@ -23,6 +23,10 @@ _ROW_OF_FLAGS = re.compile(r"│ (-\S+(?:, -\S+)*)")
 _SUBCOMMAND = re.compile(r"│\s+• (\S+)", re.MULTILINE)
 _CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", re.IGNORECASE)
 _NO_TYPE = re.compile(r"Error parsing (.*): no type matching (.*) could be instantiated from \[(.*)\]")
+_NO_NUMBER = re.compile(
+    r"Error parsing (.*): (?:invalid literal for int\(\)|could not convert string to (float)).*: '(.*)'"
+)
+_KINDS = {"INT": ("a whole number", "whole numbers"), "FLOAT": ("a number", "numbers")}
 _UNRECOGNIZED = re.compile(r"Unrecognized options: (.*)")
 _MISSING = re.compile(r"Missing from (.*?): ")
 _MISSING_WORD = re.compile(r"Missing value for argument '([^-].*?)'")
@@ -87,8 +91,20 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
         names = [row.split()[0].strip("{}") for row in rows[1:] if re.match(r" {4}\S", row)]
         return UserError(f"{found[1]} needs {', '.join(names)}. `{found[1]} --help` tells more.")
     if found := _NO_TYPE.match(text):
-        return UserError(f"{found[1]} takes {found[2]}, got {found[3]}. {more}")
+        return UserError(f"{found[1]} takes {_in_words(found[2])}, got {found[3]}. {more}")
+    if found := _NO_NUMBER.match(text):
+        return UserError(f"{found[1]} takes a {'' if found[2] else 'whole '}number, got {found[3]!r}. {more}")
     return UserError(f"{text}. {more}")
+
+
+def _in_words(types: str) -> str:
+    """What tyro calls "{None}|{INT INT}", as a sentence would: "None or 2 whole numbers"."""
+    said = []
+    for kind in (kind.strip("{}").split() for kind in types.split("|")):
+        one, many = _KINDS.get(kind[0], ("", ""))
+        alike = one and set(kind) == {kind[0]}
+        said.append((one if len(kind) == 1 else f"{len(kind)} {many}") if alike else " ".join(kind))
+    return " or ".join(said)
 
 
 def _first_unknown(words: list[str], known: set[str]) -> str:

@@ -1,7 +1,6 @@
 """What `run` does with a recipe or a run's folder: parse the settings, train, score, show."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from da_toolkit import terminal
 from da_toolkit.commands.parsing import parsed
 from da_toolkit.errors import UserError
 from da_toolkit.ranks.parallel import is_main
+from da_toolkit.recipe.as_json import flatten
 from da_toolkit.recipe.demo import demo_version
 from da_toolkit.recipe.files import find_recipe, load_recipe
 from da_toolkit.recipe.recipe import Recipe
@@ -101,4 +101,5 @@ def check(session: Session) -> None:
         print(f"{data.name} {data.split}: {len(data)} images, the first {image.shape[1]}x{image.shape[0]}")
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     print(f"network: {parameters / 1e6:.2f} M parameters; terms: {', '.join(type(t).__name__ for t in trainer.terms)}")
-    print(json.dumps(session.recipe.to_json(), indent=2))
+    for name, value in flatten(session.recipe.to_json()):
+        print(f"{name}: {value}")

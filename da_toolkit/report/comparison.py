@@ -19,6 +19,7 @@ from da_toolkit.report.table import (
     Row,
     class_grid,
     classes_of,
+    failing_grid,
     number,
     row_names,
     score_grid,
@@ -54,12 +55,17 @@ class Comparison:
         if self.differences:
             head = f"vs. {self.baseline} [{100 * LEVEL:.0f} %]"
             more[head] = [str(self.differences.get(row.recipe, UNKNOWN)) for row in self.rows]
-        more["costliest confusion"] = [UNKNOWN if row.fails is None else str(row.fails) for row in self.rows]
         return score_grid(self.rows, f"{self.protocol}: mIoU, percent", more).without_empty_columns()
 
     def classes(self) -> Grid:
         """Recipes with their IoU of each class."""
         return class_grid(self.rows, f"{self.protocol}: IoU per class, percent")
+
+    def failing(self) -> Grid | None:
+        """The confusion that costs each row most; none if no run kept its confusion matrix."""
+        if all(row.fails is None for row in self.rows):
+            return None
+        return failing_grid(self.rows, f"{self.protocol}: what costs most")
 
     def choosing(self) -> Grid | None:
         """Ways of choosing a step, averaged over runs; none if no run can be chosen from."""

@@ -11,7 +11,10 @@ def to_markdown_document(comparisons: Sequence[Comparison]) -> str:
     """A section a protocol: scores, classes, choosing, notes."""
     parts = []
     for comparison in comparisons:
-        grids = [comparison.scores(), comparison.classes(), comparison.choosing(), comparison.choices()]
+        grids = [
+            *(comparison.scores(), comparison.classes(), comparison.failing()),
+            *(comparison.choosing(), comparison.choices()),
+        ]
         parts.append(f"## {comparison.protocol}\n")
         parts += [to_markdown(grid) for grid in grids if grid]
         if comparison.notes:
@@ -26,8 +29,9 @@ def to_latex_document(comparisons: Sequence[Comparison]) -> str:
         parts.append(_table(to_latex(comparison.scores()), f"{comparison.protocol}: mIoU, percent"))
         upright = to_latex(comparison.classes(), upright_heads=True)
         parts.append(_table(upright, f"{comparison.protocol}: IoU of each class, percent"))
-        if choosing := comparison.choosing():
-            parts.append(_table(to_latex(choosing), choosing.title))
+        for grid in (comparison.failing(), comparison.choosing()):
+            if grid:
+                parts.append(_table(to_latex(grid), grid.title))
         parts += ["".join(f"% {note}\n" for note in comparison.notes)] if comparison.notes else []
     return "\n".join(parts)
 

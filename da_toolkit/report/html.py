@@ -89,6 +89,7 @@ def _section(comparison: Comparison, number: int) -> str:
         f'<ul class="notes">{notes}</ul>' if notes else "",
         "<h3>Classes</h3>",
         _classes(comparison),
+        to_html(failing) if (failing := comparison.failing()) else "",
         "<h3>Learning curves</h3>",
         _curves(comparison),
     ]

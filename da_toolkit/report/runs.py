@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from da_toolkit.errors import UserError
+from da_toolkit.errors import UserError, meant
 
 _COPIES = {"mlartifacts", "mlruns", "reruns"}  # a tracker's copies and repetitions are no runs of their own
 
@@ -96,6 +96,23 @@ def kept_pictures(folder: Path) -> dict[int, dict[str, Path]]:
     return dict(sorted(found.items()))
 
 
+def must_be_folder(place: Path) -> None:
+    """Raises `UserError`, with the run that is meant, where `place` is no folder."""
+    if not place.is_dir():
+        raise UserError(
+            f"{place} is not a folder.{_meant(place)} Give the folder of a run, such as runs/adaptseg_gta/0, or of "
+            "many."
+        )
+
+
+def _meant(place: Path) -> str:
+    """ " Did you mean 'runs/x/0'?" of the nearest run, or folder of runs, beside that place or in runs/."""
+    beside = next((folder for folder in place.parents if folder.is_dir()), Path())
+    around = {beside, Path("runs")} - {Path(), Path("/")}
+    found = [folder for top in around for folder, _ in run_folders(top)]
+    return meant(str(place), dict.fromkeys(str(name) for folder in found for name in (folder, folder.parent)))
+
+
 def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[Path]]:
     """The finished runs in these folders at any depth, and the folders of runs that have not ended.
 
@@ -108,10 +125,7 @@ def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[Path]]:
     runs: dict[Path, Run] = {}
     unfinished: dict[Path, Path] = {}
     for place in places:
-        if not place.is_dir():
-            raise UserError(
-                f"{place} is not a folder. Give the folder of a run, such as runs/adaptseg_gta/0, or of many."
-            )
+        must_be_folder(place)
         found = [
             read_run(folder) if finished else folder
             for folder, finished in run_folders(place)
@@ -158,7 +172,7 @@ def read_run(folder: Path) -> Run:
     except OSError as error:
         raise UserError(
             f"{file} cannot be read ({error.strerror}): {folder} is not the folder of a finished run, such as "
-            "runs/adaptseg_gta/0."
+            f"runs/adaptseg_gta/0.{_meant(folder)}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(file, error) from error

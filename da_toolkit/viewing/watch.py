@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from da_toolkit.errors import UserError
-from da_toolkit.report.runs import run_folders
+from da_toolkit.report.runs import must_be_folder, run_folders
 from da_toolkit.viewing.look import Look, look_at
 from da_toolkit.viewing.pictures import signature
 
@@ -31,10 +30,7 @@ class Watch:
 
     def __init__(self, places: Sequence[Path]) -> None:
         for place in places:
-            if not place.is_dir():
-                raise UserError(
-                    f"{place} is not a folder. Give the folder of a run, such as runs/adaptseg_gta/0, or of many."
-                )
+            must_be_folder(place)
         self.places = places
         self._folders: dict[str, Path] = {}
         self._labels: dict[str, str] = {}

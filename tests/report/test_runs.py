@@ -44,6 +44,21 @@ def test_nothing_to_compare(tmp_path) -> None:
         find_runs([tmp_path / "nowhere"])
 
 
+def test_a_mistyped_folder_is_told_with_the_run_that_is_meant(make_run, tmp_path, monkeypatch) -> None:
+    folder = make_run("adaptseg_gta").folder
+    monkeypatch.chdir(folder.parents[2])
+    runs = folder.parents[1].relative_to(Path.cwd())
+    name = folder.relative_to(Path.cwd())
+    with pytest.raises(UserError, match=rf"is not a folder\. Did you mean '{name}'\?"):
+        find_runs([runs / "adaptsg_gta" / "0"])
+    with pytest.raises(UserError, match=rf"Did you mean '{name}'\?"):
+        read_run(runs / "adaptseg_gtaa" / "0")
+    with pytest.raises(UserError, match=rf"Did you mean '{name.parent}'\?"):
+        find_runs([runs / "adaptseg_gat"])
+    with pytest.raises(UserError, match=r"is not a folder\. Give the folder"):
+        find_runs([runs / "completely" / "different"])
+
+
 def test_one_seed_in_two_folders_is_refused(make_run, tmp_path) -> None:
     run = make_run("a")
     other = tmp_path / "again"
