@@ -122,8 +122,10 @@ def _most_resident(over: threading.Event) -> float:
 
 
 def _resident() -> float:
-    """MiB that this process holds now, as Linux tells it."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """MiB of its own that this process holds now, as Linux tells it: pages of files that it reads, as street frames are
+    kept, are the system's to take back."""
+    resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def svg(found: dict[str, dict[int, float]]) -> str:

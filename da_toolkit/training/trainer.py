@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.models.cpu_gradients import quicken
 from da_toolkit.models.recompute import recompute_blocks
 from da_toolkit.ranks.parallel import average_batch_statistics, average_gradients, broadcast_state
 from da_toolkit.recipe.recipe import Recipe, classes_of
@@ -72,11 +73,13 @@ class Trainer:
         self.untrained = recipe.model.warm_start(self.model, space.classes, classes_of)
         """Parts of the network that no weights were found for, each with the reason."""
         recipe.method.choose_trained(self.model)
+        quicken(self.model)
         if recompute:
             recompute_blocks(cast(nn.Module, getattr(self.model, "backbone", self.model)))
         context = BuildContext(space, self.model.feature_channels, self.model, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
         self.players.to(memory_format=torch.channels_last)
+        quicken(self.players)
         self.terms = cast(list[Term], list(self.players))
         network = torch.compile(self.model) if compile else self.model
         self.network = self._in_precision(network)

@@ -1,0 +1,130 @@
+"""Quick gradients on a CPU: the library's own, but for rounding, and the same networks otherwise."""
+
+import copy
+import io
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+from torch.nn import functional as F
+
+from da_toolkit.methods import METHODS
+from da_toolkit.models import DeepLabV2, LightDeepLabV3Plus
+from da_toolkit.models.cpu_gradients import _Quick, quicken
+from da_toolkit.models.recompute import recompute_blocks
+from da_toolkit.training.trainer import Trainer
+
+DENSE = [
+    *({"kernel_size": 3, "padding": 1}, {"kernel_size": 3, "padding": 4, "dilation": 4}, {"kernel_size": (1, 3)}),
+    *(
+        {"kernel_size": (5, 2), "padding": (3, 0), "dilation": (1, 2)},
+        {"kernel_size": 3, "padding": 24, "dilation": 24},
+    ),
+]
+
+
+def slopes(layer, images, channels_last):
+    """Output, and gradients of the input, the weights and the bias."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    images = images.clone(memory_format=layout).requires_grad_()
+    output = layer(images)
+    weighed = output * torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
+    return output, torch.autograd.grad(weighed.sum(), [images, *layer.parameters()])
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("how", DENSE, ids=str)
+def test_gradients_are_the_librarys(how, depthwise, bias, channels_last):
+    torch.manual_seed(0)
+    if depthwise and how.get("dilation", 1) == 1:
+        how = how | {"dilation": (2, 1), "padding": 3}
+    groups = {"groups": 32} if depthwise else {}
+    plain = nn.Conv2d(32, 32 if depthwise else 7, **how, **groups, bias=bias).double()
+    quick = copy.deepcopy(plain)
+    quicken(quick)
+    assert type(quick) is _Quick and type(plain) is nn.Conv2d
+    images = torch.rand(2, 32, 9, 13, dtype=torch.float64)
+    (output, expected), (again, found) = slopes(plain, images, channels_last), slopes(quick, images, channels_last)
+    assert torch.equal(output, again)
+    for one, other in zip(expected, found, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12)
+
+
+def test_only_what_is_asked_for_is_given():
+    layer = nn.Conv2d(32, 8, 3, padding=1)
+    quicken(layer)
+    images = torch.rand(1, 32, 6, 6)
+    layer(images).sum().backward()  # of the weights alone
+    assert layer.weight.grad is not None and images.grad is None
+    layer.requires_grad_(False)
+    images.requires_grad_()
+    layer(images).sum().backward()
+    expected = torch.autograd.grad(F.conv2d(images, layer.weight, layer.bias, padding=1).sum(), images)[0]
+    assert torch.equal(images.grad, expected)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *(nn.Conv2d(64, 64, 1), nn.Conv2d(64, 64, 3, stride=2), nn.Conv2d(16, 64, 3), nn.Conv2d(64, 64, 3, groups=4)),
+        *(nn.Conv2d(64, 64, 3, groups=64), nn.Conv2d(64, 64, 3, padding="same"), nn.ConvTranspose2d(64, 64, 3)),
+        nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"),
+    ],
+    ids=str,
+)
+def test_what_the_library_is_quick_at_stays_as_it_is(layer):
+    kind = type(layer)
+    quicken(layer)
+    assert type(layer) is kind
+
+
+def test_under_autocast_the_library_decides():
+    layer = nn.Conv2d(32, 8, 3)
+    quicken(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.rand(1, 32, 6, 6)).dtype == torch.bfloat16
+
+
+NETWORKS = {
+    "resnet": DeepLabV2("test_resnet", 8, "none", aux=True, dilations=(1, 2)),
+    "efficientnet": LightDeepLabV3Plus("test_efficientnet", weights="none", width=32, output_stride=16),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_has_the_same_gradients_also_copied_saved_and_recomputed(name):
+    torch.manual_seed(0)
+    plain = NETWORKS[name].build(5).double()
+    quick = copy.deepcopy(plain)
+    quicken(quick)
+    assert any(isinstance(part, _Quick) for part in quick.modules())
+    recomputed = copy.deepcopy(quick)
+    recompute_blocks(recomputed.backbone)
+    file = io.BytesIO()
+    torch.save(quick.state_dict(), file)
+    file.seek(0)
+    plain.load_state_dict(torch.load(file))
+    images = torch.rand(2, 3, 64, 96, dtype=torch.float64)
+    found = []
+    for network in (plain, quick, recomputed):
+        torch.manual_seed(1)
+        network.train()(images).logits.square().mean().backward()
+        found.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+    for other in found[1:]:
+        assert other.keys() == found[0].keys()
+        for name_, slope in found[0].items():
+            torch.testing.assert_close(other[name_], slope, rtol=1e-10, atol=1e-14, msg=name_)
+
+
+def test_the_trainer_quickens_its_network_and_discriminators(tiny_recipe, toy):
+    recipe = tiny_recipe(METHODS["adaptseg"].build(), steps=1)
+    trainer = Trainer(recipe, Fabric(accelerator="cpu", devices=1), toy(), toy(seed=1))
+    assert any(isinstance(part, _Quick) for part in trainer.model.modules())
+    for module in (trainer.model, trainer.players):
+        slow = [part for part in module.modules() if type(part) is nn.Conv2d]
+        quicken(module)
+        assert [type(part) for part in slow] == [nn.Conv2d] * len(slow)  # nothing was left to do
