@@ -70,8 +70,9 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         input, weight = ctx.saved_tensors
         of_input, of_weight, of_bias = ctx.needs_input_grad[:3]
-        gradients = _dense if ctx.how[2] == 1 else _depthwise
-        found = gradients(slope, input, weight, *ctx.how[:2], of_input, of_weight)
+        padding, dilation, groups = ctx.how
+        gradients = _dense if groups == 1 else _depthwise
+        found = gradients(slope, input, weight, padding, dilation, of_input, of_weight)
         return *found, slope.sum((0, 2, 3)) if of_bias else None, None, None, None
 
 

@@ -16,11 +16,9 @@ from da_toolkit.models.recompute import recompute_blocks
 from da_toolkit.training.trainer import Trainer
 
 DENSE = [
-    *({"kernel_size": 3, "padding": 1}, {"kernel_size": 3, "padding": 4, "dilation": 4}, {"kernel_size": (1, 3)}),
-    *(
-        {"kernel_size": (5, 2), "padding": (3, 0), "dilation": (1, 2)},
-        {"kernel_size": 3, "padding": 24, "dilation": 24},
-    ),
+    *({"kernel_size": 3, "padding": 1}, {"kernel_size": 3, "padding": 4, "dilation": 4}),
+    *({"kernel_size": (1, 3)}, {"kernel_size": (5, 2), "padding": (3, 0), "dilation": (1, 2)}),
+    {"kernel_size": 3, "padding": 24, "dilation": 24},
 ]
 
 
