@@ -17,6 +17,7 @@ import advent_peer
 import backbones
 import chaos
 import compare_speed
+import dacs_peer
 import export_equality
 import growth
 import hours
@@ -56,6 +57,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "compare_speed": compare_speed.table,
     "step_time": step_time.table,
     "advent_peer": advent_peer.table,
+    "dacs_peer": dacs_peer.table,
     "growth": growth.table,
     "scoring": scoring.table,
     "startup": startup.table,
