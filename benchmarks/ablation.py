@@ -48,6 +48,7 @@ from da_toolkit.training.trainer import Trainer
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 PARTS = ("patch", "cluster", "logic")
 ORACLE = "all, true labels (oracle)"
+CLASSES = "all, labels of classes, all believed"
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ ROWS: dict[str, Override] = {
     "all": Override(),
     "all, every category believed": Override(changes={"trust": 0.0}),
     "all, labels of classes": Override(changes={"level": "class"}),
-    "all, labels of classes, all believed": Override(changes={"level": "class", "trust": 0.0}),
+    CLASSES: Override(changes={"level": "class", "trust": 0.0}),
     ORACLE: Override(),
 }
 BASES = {
     "adv_rpt_carla": tuple(ROWS),
     **{base: ("none", "CC", "PC + CC", "all") for base in ("rpt_carla", "dacs_rpt_carla")},
-    "adv_rpt_camvid": ("none", "CC", "all"),
+    "adv_rpt_camvid": ("none", "PC", "CC", "PC + CC", "all", CLASSES),
     **{base: ("none", "all") for base in ("rpt_camvid", "target_bn_rpt_camvid")},
 }
 
@@ -218,11 +219,11 @@ def _purity(counts: np.ndarray) -> float:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: a table for each commit and pair, since gains are paired within one."""
-    by_commit: dict[str, list[dict[str, Any]]] = {}
+    """Markdown: a table for each commit, device and pair, since gains are paired within one."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for result in results:
-        by_commit.setdefault(str(result["commit"])[:40], []).append(result)
-    return "\n\n".join(map(_table, by_commit.values()))
+        groups.setdefault((str(result["commit"])[:40], result["device"]), []).append(result)
+    return "\n\n".join(map(_table, groups.values()))
 
 
 def _table(results: list[dict[str, Any]]) -> str:
@@ -270,8 +271,8 @@ def _pair_table(results: list[dict[str, Any]], protocols: list[str]) -> str:
     return "\n".join([head, "", *lines, "", *_labels_table(results)])
 
 
-def _labels_table(results: list[dict[str, Any]]) -> list[str]:
-    """How right frozen labels are by what they name, with each one's share of what is selected; means over seeds."""
+def _right(results: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict[str, tuple[float, float]]]:
+    """(base, row, part) -> what its labels name -> percent that are right, and of what is selected; means over seeds."""
     found: dict[tuple[str, str, str], dict[str, list[tuple[float, float]]]] = {}
     for result in results:
         for key, right in result["diagnosis"].items():
@@ -279,6 +280,15 @@ def _labels_table(results: list[dict[str, Any]]) -> list[str]:
             if name:
                 place = found.setdefault((result["base"], result["row"], part), {})
                 place.setdefault(name, []).append((right, result["diagnosis"][f"{part}_selects_{name}"]))
+    return {
+        which: {name: tuple(map(statistics.mean, zip(*values, strict=True))) for name, values in place.items()}
+        for which, place in found.items()
+    }
+
+
+def _labels_table(results: list[dict[str, Any]]) -> list[str]:
+    """How right frozen labels are by what they name, with each one's share of what is selected."""
+    found = _right(results)
     names = list(dict.fromkeys(name for place in found.values() for name in place))
     if not names:
         return []
@@ -289,13 +299,31 @@ def _labels_table(results: list[dict[str, Any]]) -> list[str]:
         f"| --- | --- | --- | {' | '.join('---:' for _ in names)} |",
     ]
     for (base, row, part), place in found.items():
-        cells = []
-        for name in names:
-            values = place.get(name, [])
-            right, share = [statistics.mean(side) for side in zip(*values, strict=True)] if values else (0.0, 0.0)
-            cells.append(f"{right:.0f} ({share:.0f})" if values else "–")
+        cells = [f"{place[name][0]:.0f} ({place[name][1]:.0f})" if name in place else "–" for name in names]
         lines.append(f"| {base} | {row} | {part} | " + " | ".join(cells) + " |")
     return lines
+
+
+def picture(results: list[dict[str, Any]]) -> str:
+    """SVG: how right the labels of clusters are by what they name, of classes that are all believed and as they are
+    now, on each pair; a bar is as long as its labels are right, and as strong as many they are."""
+    found, charts = _right(results), []
+    for row, base in enumerate(("adv_rpt_carla", "adv_rpt_camvid")):
+        for column, (title, kind) in enumerate((("labels of classes, all believed", CLASSES), ("now", "CC"))):
+            left, top = 120 + 480 * column, 50 + 260 * row
+            charts.append(f'<text x="{left}" y="{top - 16}" font-weight="bold">{base}: {title}</text>')
+            for place, (name, (right, share)) in enumerate(found.get((base, kind, "cluster"), {}).items()):
+                y, strength = top + 18 * place, 0.25 + 0.75 * min(1, share / 20)
+                charts.append(
+                    f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{name}</text>'
+                    f'<rect x="{left}" y="{y}" width="{2.4 * right:.0f}" height="14" fill="#1f6feb" '
+                    f'opacity="{strength:.2f}"/>'
+                    f'<text x="{left + 2.4 * right + 6:.0f}" y="{y + 11}">{right:.0f} % right, {share:.0f} % of all</text>'
+                )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 550" font-family="sans-serif" font-size="12">'
+        f'<rect width="980" height="550" fill="#fff"/>{"".join(charts)}</svg>\n'
+    )
 
 
 def _miou(result: dict[str, Any], protocol: str) -> float:
