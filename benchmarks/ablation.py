@@ -272,7 +272,7 @@ def _pair_table(results: list[dict[str, Any]], protocols: list[str]) -> str:
 
 
 def _right(results: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict[str, tuple[float, float]]]:
-    """(base, row, part) -> what its labels name -> percent that are right, and of what is selected; means over seeds."""
+    """(base, row, part) -> what its labels name -> percent right, and percent of what is selected; means over seeds."""
     found: dict[tuple[str, str, str], dict[str, list[tuple[float, float]]]] = {}
     for result in results:
         for key, right in result["diagnosis"].items():
@@ -313,12 +313,13 @@ def picture(results: list[dict[str, Any]]) -> str:
             left, top = 120 + 480 * column, 50 + 260 * row
             charts.append(f'<text x="{left}" y="{top - 16}" font-weight="bold">{base}: {title}</text>')
             for place, (name, (right, share)) in enumerate(found.get((base, kind, "cluster"), {}).items()):
+                told = f"{right:.0f} % right, {share:.0f} % of all"
                 y, strength = top + 18 * place, 0.25 + 0.75 * min(1, share / 20)
                 charts.append(
                     f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{name}</text>'
                     f'<rect x="{left}" y="{y}" width="{2.4 * right:.0f}" height="14" fill="#1f6feb" '
                     f'opacity="{strength:.2f}"/>'
-                    f'<text x="{left + 2.4 * right + 6:.0f}" y="{y + 11}">{right:.0f} % right, {share:.0f} % of all</text>'
+                    f'<text x="{left + 2.4 * right + 6:.0f}" y="{y + 11}">{told}</text>'
                 )
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 550" font-family="sans-serif" font-size="12">'
