@@ -34,6 +34,8 @@ import sizes
 import speed
 import startup
 import step_time
+import superpixels
+import target_pass
 import teacher_statistics
 import two_ranks
 
@@ -58,6 +60,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "step_time": step_time.table,
     "advent_peer": advent_peer.table,
     "dacs_peer": dacs_peer.table,
+    "superpixels": superpixels.table,
+    "target_pass": target_pass.table,
     "growth": growth.table,
     "scoring": scoring.table,
     "startup": startup.table,

@@ -1,0 +1,102 @@
+"""Superpixels of 1024x512 images: by scikit-image in one process, and by the toolkit on all cores, cache included.
+
+    python benchmarks/superpixels.py [--images 16] [--rounds 5]
+
+Ways take turns. The toolkit asks SLIC again where it found too few regions, so that images end with about as many as
+wanted; "calls" is how often, on average. Street images, 500 regions each.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from skimage.segmentation import slic
+
+from da_toolkit.data import Streets
+from da_toolkit.data.domain import DomainData
+from da_toolkit.data.superpixels import SuperpixelCache, Superpixels
+from da_toolkit.errors import exits_cleanly
+from da_toolkit.files import write_json
+from da_toolkit.runs.provenance import environment
+from da_toolkit.shareable import short_commit
+from da_toolkit.workers import usable_cores
+
+RESULTS = Path(__file__).parent / "results" / "superpixels.json"
+SIZE = (512, 1024)
+WANTED = Superpixels()
+
+
+def by_scikit_image(data: DomainData) -> None:
+    for index in range(len(data)):
+        how = {"sigma": WANTED.sigma, "start_label": 0, "channel_axis": -1}
+        slic(data.image(index), WANTED.count, WANTED.compactness, **how)
+
+
+def by_toolkit(data: DomainData, cores: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        SuperpixelCache(WANTED, SIZE, Path(folder)).survey(data, cores)
+
+
+def calls(data: DomainData) -> float:
+    """How often SLIC is asked for an image, on average."""
+    asked = []
+    own = Superpixels._slic
+    with patch.object(Superpixels, "_slic", lambda *words: asked.append(1) or own(*words)):
+        for index in range(len(data)):
+            WANTED.compute(data.image(index))
+    return len(asked) / len(data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ["TQDM_DISABLE"] = "1"
+    data = Streets(size=SIZE, render_size=SIZE, frames=options.images, look="camera").build("train")
+    cores = usable_cores()
+    ways = {
+        "scikit-image, one process": partial(by_scikit_image, data),
+        **{f"the toolkit, {count}": partial(by_toolkit, data, count) for count in sorted({1, cores})},
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(options.rounds):
+        for way, run in ways.items():
+            begin = time.perf_counter()
+            run()
+            seconds[way].append((time.perf_counter() - begin) / len(data))
+    result = {
+        **{"size": SIZE, "images": len(data), "seconds": seconds, "calls": calls(data), "load": os.getloadavg()[0]},
+        **environment(torch.device("cpu")),
+    }
+    write_json(RESULTS, result)
+    print(table(result))
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown: seconds an image, and of scikit-image's."""
+    first = statistics.median(next(iter(result["seconds"].values())))
+    lines = [
+        f"{result['images']} images of {result['size'][1]}x{result['size'][0]}, {WANTED.count} regions, medians and "
+        f"quartiles; the toolkit asks SLIC {result['calls']:.1f} times an image. {result['device']}, 1-minute load of "
+        f"the machine {result['load']:.1f} on {result['cpus']} CPUs, commit {short_commit(result['commit'])}.",
+        "",
+        "| way, processes | seconds an image | of scikit-image's |",
+        "| --- | ---: | ---: |",
+    ]
+    for way, seconds in result["seconds"].items():
+        low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
+        lines.append(f"| {way} | {middle:.2f} ({low:.2f} – {high:.2f}) | {middle / first:.2f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    exits_cleanly(main)
