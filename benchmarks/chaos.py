@@ -43,7 +43,7 @@ from da_toolkit.terms.term import Method
 
 RESULTS = Path(__file__).parent / "results" / "chaos.json"
 RPT_TINY = RPT(
-    Patch(threshold=0.0),
+    Patch(1.0, threshold=0.0),
     Cluster(threshold=0.0, clusters=8, components=4),
     SpatialLogic(weight=1.0, steps=5, width=8, threshold=0.5),
     Superpixels(12),

@@ -73,6 +73,8 @@ def run(checkout: Path, scale: float, turns: Turns, steps: int) -> None:
     settings["utils"]["tensorboard"] = False
     mean = torch.tensor(script.IMG_MEAN).view(3, 1, 1)
     centred = [255 * batch.image - mean for batch in (source, target)]  # as its data sets give them
+    if torch.cuda.is_available():
+        centred = [image.pin_memory() for image in centred]
     loaders = {
         "gta": _Loader(turns.batches((centred[0], source.label, None, None))),
         "cityscapes": _Loader(iter(lambda: (centred[1], None, None, None, None), None)),

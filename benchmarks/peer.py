@@ -2,7 +2,8 @@
 
 That loop asks its loader for the next source batch when a step is over, and there the toolkit's steps take their turns:
 A B A B. Peaks are those of processes of their own: the most that the GPU's allocator holds, or on a CPU how far the
-process grows beyond what it is before its first step. Loops that want a GPU are answered with the CPU where there is
+process grows beyond what it is before it builds its network. Operations are those of the peer's step by PyTorch's
+count: a network of the same sizes on the same images. Loops that want a GPU are answered with the CPU where there is
 none; nothing else of them changes.
 """
 
@@ -60,7 +61,12 @@ class Peer:
         trainer = Trainer(recipe, fabric, recipe.source.build("train"), recipe.target.build("train"), **how)
         source, target = self.images(scale)
         trainer.images.next = lambda: (source.to(fabric.device, True), target.to(fabric.device, True))
-        return lambda: trainer.step() and None
+
+        def step() -> None:
+            with torch.backends.cudnn.flags(benchmark=False):  # which peers turn on for the whole process
+                trainer.step()
+
+        return step
 
     def turns(self, checkout: Path, scale: float, ways: Sequence[str], rounds: int) -> dict[str, list[float]]:
         """Milliseconds of each step of the loop, and of ours by way."""
@@ -69,20 +75,19 @@ class Peer:
         return {name: ms[WARM : WARM + rounds] for name, ms in found.ms.items()}
 
     def costs(self, way: str, checkout: Path, scale: float) -> dict[str, int]:
-        """Bytes that training takes at most in this process, and then the operations of a step."""
-        before = resident()
-        if way == self.name:
-            self.run(checkout, scale, Turns({}, self.name), 3)
-        else:
+        """Bytes that training takes at most in this process; for the peer's way the operations of a step, too."""
+        if way != self.name:
+            before = resident()
             step = self.our_step(way, scale)
             for _ in range(3):
                 step()
-        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident() - before
+            return {"peak": _held(before)}
+        self.run(checkout, 8 / 512, Turns({}, self.name), 1)  # imports
+        before = resident()
+        self.run(checkout, scale, Turns({}, self.name), 3)
+        peak = _held(before)
         with FlopCounterMode(display=False) as counter:
-            if way == self.name:
-                self.run(checkout, scale, Turns({}, self.name), 1)
-            else:
-                step()
+            self.run(checkout, scale, Turns({}, self.name), 1)
         return {"peak": peak, "flops": counter.get_total_flops()}
 
 
@@ -114,8 +119,9 @@ def _now() -> float:
 
 
 def speed_of_products(precision: torch.dtype) -> float:
-    """Operations a second of a large matrix product: what a step could reach at most. The best of some."""
+    """Operations a second of a large matrix product, in TF32 where convolutions are: the best of some."""
     gpu = torch.cuda.is_available()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     side = 8192 if gpu else 2048
     factor = torch.rand(side, side, dtype=precision, device="cuda" if gpu else "cpu")
     times = []
@@ -124,6 +130,10 @@ def speed_of_products(precision: torch.dtype) -> float:
         factor @ factor
         times.append(_now() - begin)
     return 2 * side**3 / min(times)
+
+
+def _held(before: int) -> int:
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident() - before
 
 
 def resident() -> int:
@@ -169,11 +179,12 @@ def main(peer: Peer, told: str | None) -> None:
     for (way, times), costs in zip(ms.items(), found, strict=True):
         precision = torch.bfloat16 if way.startswith("bf16") else torch.float32
         record = {
-            **{"way": way, "ms": times, "peer": peer.name, "peer_ms": ms[peer.name], **costs},
+            **{"way": way, "ms": times, "peer": peer.name, "peer_ms": ms[peer.name]},
+            **{"peak": costs["peak"], "flops": found[0]["flops"]},
             **{"products": speed_of_products(precision), "scale": options.scale, "threads": torch.get_num_threads()},
             **environment(Fabric(devices=1).device),
         }
-        results = keep(peer.results, record, ("way", "device", "scale"))
+        results = keep(peer.results, record, ("way", "device", "scale", "threads"))
     print(table(results))
 
 

@@ -184,7 +184,9 @@ def passes_of(tiny: Recipe) -> list[tuple[int, int]]:
 
 
 def with_tiny_rpt(method: Method) -> Method:
-    rpt = RPT(Patch(), Cluster(clusters=4, components=2), SpatialLogic(weight=1.0, steps=3, width=8), Superpixels(12))
+    rpt = RPT(
+        Patch(1.0), Cluster(clusters=4, components=2), SpatialLogic(weight=1.0, steps=3, width=8), Superpixels(12)
+    )
     parts = tuple(rpt if isinstance(part, RPT) else part for part in method.regularizers)
     return dataclasses.replace(method, regularizers=parts)
 

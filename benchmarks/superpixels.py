@@ -1,6 +1,6 @@
 """Superpixels of 1024x512 images: by scikit-image in one process, and by the toolkit on all cores, cache included.
 
-    python benchmarks/superpixels.py [--images 16] [--rounds 5]
+    python benchmarks/superpixels.py [--images N] [--rounds 5]
 
 Ways take turns. The toolkit asks SLIC again where it found too few regions, so that images end with about as many as
 wanted; "calls" is how often, on average. Street images, 500 regions each.
@@ -56,7 +56,7 @@ def calls(data: DomainData) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--images", type=int, default=8 * usable_cores(), help="by default 8 a core")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)

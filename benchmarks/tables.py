@@ -17,6 +17,7 @@ import advent_peer
 import backbones
 import chaos
 import compare_speed
+import cpu_gradients
 import dacs_peer
 import export_equality
 import growth
@@ -59,6 +60,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "compare_speed": compare_speed.table,
     "step_time": step_time.table,
     "advent_peer": advent_peer.table,
+    "cpu_gradients": cpu_gradients.table,
     "dacs_peer": dacs_peer.table,
     "superpixels": superpixels.table,
     "target_pass": target_pass.table,

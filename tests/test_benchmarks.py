@@ -41,7 +41,7 @@ recipe = Recipe(
         class_balance=0.5,
         regularizers=(
             RPT(
-                Patch(threshold=0.0),
+                Patch(1.0, threshold=0.0),
                 Cluster(threshold=0.0, clusters=8, components=4),
                 SpatialLogic(weight=1.0, steps=5, width=8, threshold=0.5),
                 Superpixels(12),

@@ -73,6 +73,7 @@ COMMAND_LINES = {
     f"{RUN} extra": "da-toolkit run adaptseg_gta: nothing takes the word 'extra'. ",
     f"{RUN} --optimizer.lr abc": "--optimizer.lr takes a number, got 'abc'. ",
     f"{RUN} --batch-size two": "--batch-size takes a whole number, got 'two'. ",
+    f"{RUN} --source.size a b": "--source.size takes 2 whole numbers, got ['a', 'b']. ",
     f"{RUN} --devices 1.5": "--devices takes None or a whole number, got '1.5'. ",
     f"{RUN} --optimizer.lr": "Missing value for argument '--optimizer.lr'. Expected 1 value. ",
     f"{RUN} --source.size 3": "Missing value for argument '--source.size'. Expected 2 values. ",

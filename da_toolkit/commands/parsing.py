@@ -24,7 +24,10 @@ _SUBCOMMAND = re.compile(r"│\s+• (\S+)", re.MULTILINE)
 _CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", re.IGNORECASE)
 _NO_TYPE = re.compile(r"Error parsing (.*): no type matching (.*) could be instantiated from \[(.*)\]")
 _NO_NUMBER = re.compile(
-    r"Error parsing (.*): (?:invalid literal for int\(\)|could not convert string to (float)).*: '(.*)'"
+    r"Error parsing (.*): (?:invalid literal for int\(\)|could not convert string to (float)).*: ['\"](.*)['\"]"
+)
+_NO_TUPLE = re.compile(
+    r"Error parsing (.*): Could not parse arguments (\[.*\]) into tuple type typing\.Tuple\[(\w+)(.*)\]"
 )
 _KINDS = {"INT": ("a whole number", "whole numbers"), "FLOAT": ("a number", "numbers")}
 _UNRECOGNIZED = re.compile(r"Unrecognized options: (.*)")
@@ -94,6 +97,10 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
         return UserError(f"{found[1]} takes {_in_words(found[2])}, got {found[3]}. {more}")
     if found := _NO_NUMBER.match(text):
         return UserError(f"{found[1]} takes a {'' if found[2] else 'whole '}number, got {found[3]!r}. {more}")
+    if found := _NO_TUPLE.match(text):
+        count, kind = 1 + found[4].count(","), {"int": "whole numbers", "float": "numbers"}.get(found[3], found[3])
+        many = "" if "..." in found[4] else f"{count} "
+        return UserError(f"{found[1]} takes {many}{kind}, got {found[2]}. {more}")
     return UserError(f"{text}. {more}")
 
 
@@ -101,10 +108,9 @@ def _in_words(types: str) -> str:
     """What tyro calls "{None}|{INT INT}", as a sentence would: "None or 2 whole numbers"."""
     said = []
     for kind in (kind.strip("{}").split() for kind in types.split("|")):
-        one, many = _KINDS.get(kind[0], ("", ""))
-        alike = one and set(kind) == {kind[0]}
-        said.append((one if len(kind) == 1 else f"{len(kind)} {many}") if alike else " ".join(kind))
-    return " or ".join(said)
+        one, many = _KINDS.get(" ".join(dict.fromkeys(kind)), ("", ""))
+        said.append((one if len(kind) == 1 else f"{len(kind)} {many}") if one else " ".join(kind))
+    return " or ".join(dict.fromkeys(said))
 
 
 def _first_unknown(words: list[str], known: set[str]) -> str:

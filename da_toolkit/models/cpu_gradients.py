@@ -5,7 +5,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 _NARROW = 32
@@ -17,11 +16,12 @@ _Part = tuple[slice, slice, slice]
 def quicken(module: nn.Module) -> None:
     """Take the gradients that oneDNN is slow at another way, where `module` is trained in single precision on a CPU.
 
-    oneDNN computes the gradient of a kernel in channels-last memory at a fraction of its forward pass's speed: an
-    atrous classifier's of 2048 channels at a tenth, a dilated depthwise kernel's at a thirtieth. But each place of a
-    kernel of stride 1 is a 1x1 convolution of the shifted input, whose gradient is one matrix product, or the sum of a
-    product where it is depthwise. The forward pass stays the library's, and gradients are the same but for rounding. On
-    other devices, in mixed precision, compiled and exported nothing changes; weights keep their names.
+    oneDNN computes the gradient of a kernel of several places, in channels-last memory, at a fraction of its forward
+    pass's speed, most of all an atrous classifier's and a dilated depthwise one's (benchmarks/cpu_gradients.py). But
+    each place of a kernel of stride 1 is a 1x1 convolution of the shifted input, whose gradient is one matrix product,
+    or the sum of a product where it is depthwise. The forward pass stays the library's, and gradients are the same but
+    for rounding. On other devices, in other memory, in mixed precision, compiled and exported nothing changes; weights
+    keep their names. Gradients of gradients are the library's; `torch.func` has none of these layers.
     """
     for part in module.modules():
         if type(part) is nn.Conv2d and _slow(part):
@@ -41,8 +41,10 @@ def _slow(layer: nn.Conv2d) -> bool:
 class _Quick(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         trained = torch.is_grad_enabled() and self.weight.requires_grad
-        alike = input.device.type == "cpu" and input.dtype == self.weight.dtype
-        if not (trained and alike) or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+        fitting = input.device.type == "cpu" and input.dtype == self.weight.dtype and input.dim() == 4
+        if not (trained and fitting) or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+            return super().forward(input)
+        if not input.is_contiguous(memory_format=torch.channels_last):  # where the library is quick, and a tap is not
             return super().forward(input)
         how = self.padding, self.dilation, self.groups
         return cast(Tensor, _Convolution.apply(input, self.weight, self.bias, *how))
@@ -66,14 +68,33 @@ class _Convolution(torch.autograd.Function):
         return F.conv2d(input, weight, bias, 1, padding, dilation, groups)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         input, weight = ctx.saved_tensors
         of_input, of_weight, of_bias = ctx.needs_input_grad[:3]
         padding, dilation, groups = ctx.how
-        gradients = _dense if groups == 1 else _depthwise
-        found = gradients(slope, input, weight, padding, dilation, of_input, of_weight)
+        found: tuple[Tensor | None, Tensor | None]
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted, which the library has
+            found = _library(slope, input, weight, padding, dilation, groups, of_input, of_weight)
+        else:
+            gradients = _dense if groups == 1 else _depthwise
+            found = gradients(slope, input, weight, padding, dilation, of_input, of_weight)
         return *found, slope.sum((0, 2, 3)) if of_bias else None, None, None, None
+
+
+def _library(
+    slope: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    padding: _Pair,
+    dilation: _Pair,
+    groups: int,
+    of_input: bool,
+    of_weight: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    how = None, (1, 1), padding, dilation, False, (0, 0), groups, (of_input, of_weight, False)
+    return cast(
+        tuple[Tensor | None, Tensor | None], torch.ops.aten.convolution_backward(slope, input, weight, *how)[:2]
+    )
 
 
 def _dense(
@@ -82,8 +103,7 @@ def _dense(
     """Gradients of the input, which the library is quick at, and of the weights."""
     to_input = to_weight = None
     if of_input:
-        how = None, (1, 1), padding, dilation, False, (0, 0), 1, (True, False, False)
-        to_input = torch.ops.aten.convolution_backward(slope, input, weight, *how)[0]
+        to_input, _ = _library(slope, input, weight, padding, dilation, 1, True, False)
     if of_weight:
         seen, given = input.permute(0, 2, 3, 1), slope.permute(0, 2, 3, 1)
         places = weight.new_zeros(*weight.shape[2:], *weight.shape[:2])
@@ -99,7 +119,7 @@ def _depthwise(
     """Gradients of the input and of the weights."""
     seen, given = input.permute(0, 2, 3, 1), slope.permute(0, 2, 3, 1)
     kernel = weight[:, 0].permute(1, 2, 0).contiguous()
-    to_input, places = torch.zeros_like(seen), torch.zeros_like(kernel)
+    to_input, places = torch.zeros_like(seen) if of_input else seen, torch.zeros_like(kernel)
     for place, there, here in _taps(seen, given, weight, padding, dilation):
         if of_input:
             to_input[there].addcmul_(given[here], kernel[place])

@@ -8,14 +8,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 import numpy as np
 
-from da_toolkit.errors import UserError, meant
+from da_toolkit.errors import UserError, nearest
 
+_MANY = 500  # runs that are looked at for the one that is meant
 _COPIES = {"mlartifacts", "mlruns", "reruns"}  # a tracker's copies and repetitions are no runs of their own
 
 
@@ -105,12 +107,30 @@ def must_be_folder(place: Path) -> None:
         )
 
 
-def _meant(place: Path) -> str:
-    """ " Did you mean 'runs/x/0'?" of the nearest run, or folder of runs, beside that place or in runs/."""
-    beside = next((folder for folder in place.parents if folder.is_dir()), Path())
-    around = {beside, Path("runs")} - {Path(), Path("/")}
-    found = [folder for top in around for folder, _ in run_folders(top)]
-    return meant(str(place), dict.fromkeys(str(name) for folder in found for name in (folder, folder.parent)))
+def _meant(place: Path, finished: bool = False) -> str:
+    """ " Did you mean 'runs/x/0'?" of the nearest run, or folder of runs, beside that place or in runs/.
+
+    Args:
+        finished: whether only a finished run will do.
+    """
+    for top in dict.fromkeys((Path("runs"), *place.parents[:2])):
+        runs = islice(_runs_in(top), _MANY) if top.name else ()  # of neither "." nor "/"
+        known: dict[str, Path] = {}
+        for run in runs:
+            if not finished:
+                known[str(run.parent.relative_to(top))] = run.parent
+            if not finished or (run / "result.json").exists():
+                known[str(run.relative_to(top))] = run
+        asked = place.relative_to(top) if place.is_relative_to(top) else place
+        if near := nearest(str(asked), known):
+            return f" Did you mean {str(known[near])!r}?"
+    return ""
+
+
+def _runs_in(top: Path) -> Iterator[Path]:
+    """Folders of runs as they usually lie, TOP/RECIPE/SEED, and in TOP itself: no whole disk is searched."""
+    for pattern in ("*/re*.json", "*/*/re*.json"):
+        yield from (file.parent for file in top.glob(pattern) if file.name in ("recipe.json", "result.json"))
 
 
 def find_runs(places: Sequence[Path]) -> tuple[list[Run], list[Path]]:
@@ -170,9 +190,14 @@ def read_run(folder: Path) -> Run:
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
+        if (folder / "recipe.json").exists():
+            raise UserError(
+                f"{file} is not there: the run in {folder}, which is not the folder of a finished run, has begun and "
+                "not ended. The command that began it goes on with it."
+            ) from error
         raise UserError(
             f"{file} cannot be read ({error.strerror}): {folder} is not the folder of a finished run, such as "
-            f"runs/adaptseg_gta/0.{_meant(folder)}"
+            f"runs/adaptseg_gta/0.{_meant(folder, finished=True)}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(file, error) from error

@@ -261,7 +261,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 def rpt():
     parts = SpatialLogic(weight=0.0), Superpixels(12)
-    return SourceOnly(regularizers=(RPT(Patch(threshold=0.0), Cluster(clusters=4, components=2), *parts),))
+    return SourceOnly(regularizers=(RPT(Patch(1.0, threshold=0.0), Cluster(clusters=4, components=2), *parts),))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixe
 from da_toolkit.training.state import load_state, state_of
 
 SMALL_RPT = RPT(
-    Patch(threshold=0.0),
+    Patch(1.0, threshold=0.0),
     Cluster(threshold=0.0, clusters=8, components=4),
     SpatialLogic(weight=1.0, steps=5, width=8, threshold=0.5),
     Superpixels(12),

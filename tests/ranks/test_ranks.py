@@ -27,7 +27,9 @@ from da_toolkit.training.state import load_state, state_of
 from da_toolkit.training.trainer import Trainer
 
 ROUNDS = Schedule((Stage("warm-up", 1), *rounds(2, 2)))
-SMALL_RPT = RPT(Patch(), Cluster(clusters=8, components=4), SpatialLogic(weight=1.0, steps=5, width=8), Superpixels(12))
+SMALL_RPT = RPT(
+    Patch(1.0), Cluster(clusters=8, components=4), SpatialLogic(weight=1.0, steps=5, width=8), Superpixels(12)
+)
 WATCHING = (SMALL_RPT, PseudoLabels(ClassBalanced()), PseudoLabels(InstanceAdaptive()), Prototypes())
 # Batch norm's statistics are fixed: those of a rank's own images are others than those of all.
 PLAIN = {

@@ -55,8 +55,23 @@ def test_a_mistyped_folder_is_told_with_the_run_that_is_meant(make_run, tmp_path
         read_run(runs / "adaptseg_gtaa" / "0")
     with pytest.raises(UserError, match=rf"Did you mean '{name.parent}'\?"):
         find_runs([runs / "adaptseg_gat"])
-    with pytest.raises(UserError, match=r"is not a folder\. Give the folder"):
-        find_runs([runs / "completely" / "different"])
+    for strange in (runs / "completely" / "different", runs.resolve() / "completely" / "different"):
+        with pytest.raises(UserError, match=r"is not a folder\. Give the folder"):
+            find_runs([strange])
+    with pytest.raises(UserError, match=rf"Did you mean '{name.resolve()}'\?"):
+        find_runs([runs.resolve() / "adaptsg_gta" / "0"])
+
+
+def test_a_run_that_has_not_ended_is_no_correction_of_itself(make_run, tmp_path, monkeypatch) -> None:
+    folder = make_run("adaptseg_gta").folder
+    (folder / "recipe.json").write_text("{}")
+    (folder / "result.json").unlink()
+    with pytest.raises(UserError, match="has begun and not ended") as told:
+        read_run(folder)
+    assert "Did you mean" not in str(told.value)
+    with pytest.raises(UserError, match="is not the folder of a finished run") as told:
+        read_run(folder.parents[1] / "adaptseg_gtaa" / "0")
+    assert "Did you mean" not in str(told.value)  # nothing finished is there
 
 
 def test_one_seed_in_two_folders_is_refused(make_run, tmp_path) -> None:

@@ -27,7 +27,7 @@ from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
 
 TINY = RPT(
-    Patch(threshold=0.0),
+    Patch(1.0, threshold=0.0),
     Cluster(threshold=0.0, clusters=8, components=4),
     SpatialLogic(weight=1.0, steps=5, width=8),
     Superpixels(12),

@@ -19,7 +19,10 @@ from da_toolkit.terms.term import Term
 from da_toolkit.training.passes import PassStep, in_order, learn
 
 RPT_TOO = RPT(
-    Patch(threshold=0.0), Cluster(clusters=4, components=2), SpatialLogic(weight=1.0, steps=3, width=8), Superpixels(12)
+    Patch(1.0, threshold=0.0),
+    Cluster(clusters=4, components=2),
+    SpatialLogic(weight=1.0, steps=3, width=8),
+    Superpixels(12),
 )
 WITH_RPT = Adversarial(
     discriminators=(OutputSpace(weight=0.1, width=8), OutputSpace(weight=0.1, width=8, level="aux")),

@@ -16,8 +16,8 @@ from da_toolkit.terms.cross_entropy import labelled_mass
 class Patch:
     """Patch-based consistency (Zhang et al., CVPR 2020; selection and defaults are our reconstruction)."""
 
-    weight: float = 1.0
-    """Weight of the loss; 0 = off."""
+    weight: float = 0.0
+    """Weight of the loss; 0 = off, for beside clusters it costs a little on the pairs where it was measured."""
     threshold: float = 0.9
     """A region is selected when its score exceeds this, 0..1."""
     selection: Literal["mean_probability", "vote_share", "pixel"] = "mean_probability"

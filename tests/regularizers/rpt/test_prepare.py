@@ -83,7 +83,7 @@ def test_a_recipe_without_regions_is_refused(verb, call, tmp_path):
 
 def test_show_a_run_draws_what_rpt_knows(call, tmp_path, tiny_recipe):
     regularizer = RPT(
-        Patch(threshold=0.0),
+        Patch(1.0, threshold=0.0),
         Cluster(threshold=0.0, clusters=8, components=4),
         SpatialLogic(weight=1.0, steps=3, width=8, threshold=0.5),
         Superpixels(12),

@@ -17,7 +17,7 @@ from da_toolkit.training.state import load_state, state_of
 
 ROUNDS = Schedule((Stage("warm-up", 2), *rounds(2, 2)))
 SMALL = {
-    "patch": Patch(threshold=0.0),
+    "patch": Patch(1.0, threshold=0.0),
     "cluster": Cluster(threshold=0.0, clusters=8, components=4),
     "logic": SpatialLogic(weight=1.0, steps=5, width=8, threshold=0.5),
 }

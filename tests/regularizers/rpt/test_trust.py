@@ -17,7 +17,9 @@ from da_toolkit.terms.step import Step
 from da_toolkit.training.state import load_state, state_of
 
 OFF = SpatialLogic(weight=0.0)
-SMALL = RPT(Patch(threshold=0.0), Cluster(threshold=0.0, clusters=8, components=4), OFF, Superpixels(12), trust=0.0)
+SMALL = RPT(
+    Patch(1.0, threshold=0.0), Cluster(threshold=0.0, clusters=8, components=4), OFF, Superpixels(12), trust=0.0
+)
 
 
 def table_of(votes):
