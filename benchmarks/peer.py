@@ -82,7 +82,7 @@ class Peer:
             for _ in range(3):
                 step()
             return {"peak": _held(before)}
-        self.run(checkout, 8 / 512, Turns({}, self.name), 1)  # imports
+        self.run(checkout, 1 / 16, Turns({}, self.name), 1)  # imports
         before = resident()
         self.run(checkout, scale, Turns({}, self.name), 3)
         peak = _held(before)

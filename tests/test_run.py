@@ -61,6 +61,8 @@ def test_a_recipe_of_every_method_runs_two_steps_under_demo(name, tmp_path, monk
         place = [isinstance(part, RPT) for part in recipe.method.regularizers].index(True)
         rpt = f"--method.regularizers.{place}"
         few += [
+            f"{rpt}.patch.weight",
+            1,
             f"{rpt}.logic.weight",
             1,
             f"{rpt}.logic.steps",

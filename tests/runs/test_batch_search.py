@@ -6,7 +6,7 @@ import torch
 from da_toolkit.cli import _dispatch
 from da_toolkit.errors import UserError
 from da_toolkit.methods import Adversarial, MeanTeacher, OutputSpace, SourceOnly
-from da_toolkit.regularizers import RPT, Cluster, SpatialLogic, Superpixels
+from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 from da_toolkit.runs import batch_search
 from da_toolkit.runs.batch_search import GIB, Few, find_batch_size, largest, step_memory
 from da_toolkit.runs.runtime import Runtime
@@ -46,7 +46,7 @@ def test_the_search_finds_the_largest_that_fits(limit):
 
 def test_steps_of_every_stage_are_tried_with_all_that_plays_in_one_of_them(session, monkeypatch):
     """Here an adversary until the middle of the warm-up, and RPT in the round; nothing is left of it."""
-    rpt = RPT(cluster=Cluster(clusters=4), logic=SpatialLogic(weight=1.0, steps=2, width=8), regions=Superpixels(12))
+    rpt = RPT(Patch(1.0), Cluster(clusters=4), SpatialLogic(weight=1.0, steps=2, width=8), Superpixels(12))
     method = Adversarial(discriminators=(OutputSpace(end=0.2),), regularizers=(MeanTeacher(), rpt))
     plan, begun, losses = session(method, steps=12, rounds=True), [], set()
     begin, step = batch_search.Trainer.begin, batch_search.Trainer.step
