@@ -48,7 +48,7 @@ def images(scale: float) -> tuple[Batch, Batch]:
 
 def run(checkout: Path, scale: float, turns: Turns, steps: int) -> None:
     """ADVENT's training for that many steps."""
-    train_advent, get_deeplab_v2 = _imported(checkout)
+    train_advent, get_deeplab_v2 = imported(checkout)
     source, target = images(scale)
     training = types.SimpleNamespace(
         INPUT_SIZE_SOURCE=source.image.shape[:1:-1],
@@ -76,7 +76,7 @@ def run(checkout: Path, scale: float, turns: Turns, steps: int) -> None:
         train_advent(get_deeplab_v2(CLASSES, True), labelled, unlabelled, settings)
 
 
-def _imported(checkout: Path) -> tuple[Any, Any]:
+def imported(checkout: Path) -> tuple[Any, Any]:
     """ADVENT's loop and the maker of its network. Raises `UserError` for a folder without them."""
     if not (checkout / "advent" / "domain_adaptation" / "train_UDA.py").exists():
         raise UserError(f"{checkout} is no checkout of ADVENT: it lacks advent/domain_adaptation/train_UDA.py.")
@@ -92,7 +92,7 @@ def _imported(checkout: Path) -> tuple[Any, Any]:
     return train_advent, get_deeplab_v2
 
 
-ADVENT = Peer("ADVENT's loop", Path(__file__).parent / "results" / "advent_peer.json", recipe, images, run)
+ADVENT = Peer("ADVENT's loop", Path(__file__).parent / "results" / "advent_peer.json", recipe, images, imported, run)
 
 if __name__ == "__main__":
     exits_cleanly(lambda: peer.main(ADVENT, __doc__))

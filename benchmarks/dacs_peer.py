@@ -67,7 +67,7 @@ class _Loader:
 
 def run(checkout: Path, scale: float, turns: Turns, steps: int) -> None:
     """DACS's training for that many steps."""
-    script = _imported(checkout)
+    script = imported(checkout)
     source, target = images(scale)
     settings = json.loads((checkout / "configs" / "configUDA.json").read_text())
     settings["utils"]["tensorboard"] = False
@@ -104,7 +104,7 @@ def run(checkout: Path, scale: float, turns: Turns, steps: int) -> None:
             script.main()
 
 
-def _imported(checkout: Path) -> Any:
+def imported(checkout: Path) -> Any:
     """DACS's script as a module. Raises `UserError` for a folder without it."""
     if not (checkout / "trainUDA.py").exists():
         raise UserError(f"{checkout} is no checkout of DACS: it lacks trainUDA.py.")
@@ -128,7 +128,7 @@ class _Anything(types.ModuleType):
         return None
 
 
-DACS = Peer("DACS's loop", Path(__file__).parent / "results" / "dacs_peer.json", recipe, images, run)
+DACS = Peer("DACS's loop", Path(__file__).parent / "results" / "dacs_peer.json", recipe, images, imported, run)
 
 if __name__ == "__main__":
     exits_cleanly(lambda: peer.main(DACS, __doc__))

@@ -49,6 +49,8 @@ class Peer:
     recipe: Callable[[], Recipe]
     images: Callable[[float], tuple[Batch, Batch]]
     """The batch of each domain at that share of the published sizes."""
+    imported: Callable[[Path], Any]
+    """What the checkout's training needs, as modules or functions."""
     run: Callable[[Path, float, "Turns", int], None]
     """The checkout's training at that share of the sizes, for that many steps; it takes its source batches from the
     turns."""
@@ -82,7 +84,7 @@ class Peer:
             for _ in range(3):
                 step()
             return {"peak": _held(before)}
-        self.run(checkout, 1 / 16, Turns({}, self.name), 1)  # imports
+        self.imported(checkout)
         before = resident()
         self.run(checkout, scale, Turns({}, self.name), 3)
         peak = _held(before)
