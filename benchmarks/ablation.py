@@ -306,24 +306,33 @@ def _labels_table(results: list[dict[str, Any]]) -> list[str]:
 
 def picture(results: list[dict[str, Any]]) -> str:
     """SVG: how right the labels of clusters are by what they name, of classes that are all believed and as they are
-    now, on each pair; a bar is as long as its labels are right, and as strong as many they are."""
-    found, charts = _right(results), []
-    for row, base in enumerate(("adv_rpt_carla", "adv_rpt_camvid")):
-        for column, (title, kind) in enumerate((("labels of classes, all believed", CLASSES), ("now", "CC"))):
-            left, top = 120 + 480 * column, 50 + 260 * row
-            charts.append(f'<text x="{left}" y="{top - 16}" font-weight="bold">{base}: {title}</text>')
-            for place, (name, (right, share)) in enumerate(found.get((base, kind, "cluster"), {}).items()):
-                told = f"{right:.0f} % right, {share:.0f} % of all"
-                y, strength = top + 18 * place, 0.25 + 0.75 * min(1, share / 20)
+    now; for each base, commit and device that has both rows. Nothing where none has."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for result in results:
+        groups.setdefault((result["base"], str(result["commit"])[:40], result["device"]), []).append(result)
+    pairs = [
+        (base, commit, labels)
+        for (base, commit, _), own in groups.items()
+        if {CLASSES, "all"} <= {row for _, row, _ in (labels := _right(own))}
+    ]
+    charts = []
+    for line, (base, commit, labels) in enumerate(pairs):
+        for column, row in enumerate((CLASSES, "all")):
+            left, top = 120 + 480 * column, 50 + 260 * line
+            charts.append(f'<text x="{left}" y="{top - 16}">{base}, {row} ({short_commit(commit)})</text>')
+            for place, (name, (right, share)) in enumerate(labels[base, row, "cluster"].items()):
+                y, told = top + 18 * place, f"{right:.0f} % right, {share:.0f} % of all"
                 charts.append(
                     f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{name}</text>'
-                    f'<rect x="{left}" y="{y}" width="{2.4 * right:.0f}" height="14" fill="#1f6feb" '
-                    f'opacity="{strength:.2f}"/>'
+                    f'<rect x="{left}" y="{y}" width="{2.4 * right:.0f}" height="14" fill="#1f6feb"/>'
                     f'<text x="{left + 2.4 * right + 6:.0f}" y="{y + 11}">{told}</text>'
                 )
+    height = 30 + 260 * len(pairs)
+    if not pairs:
+        return ""
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 550" font-family="sans-serif" font-size="12">'
-        f'<rect width="980" height="550" fill="#fff"/>{"".join(charts)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 {height}" font-family="sans-serif" font-size="12">'
+        f'<rect width="980" height="{height}" fill="#fff"/>{"".join(charts)}</svg>\n'
     )
 
 

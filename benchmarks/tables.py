@@ -97,8 +97,8 @@ def filled(text: str) -> str:
 def main() -> None:
     for page in PAGES:
         page.write_text(filled(page.read_text()))
-    picture = ablation.picture(json.loads((HERE / "results" / "ablation.json").read_text()))
-    (HERE / "results" / "label_precision.svg").write_text(picture)
+    if picture := ablation.picture(json.loads((HERE / "results" / "ablation.json").read_text())):
+        (HERE / "results" / "label_precision.svg").write_text(picture)
     speed = json.loads((HERE / "results" / "speed.json").read_text())
     methods_page.PAGE.write_text(methods_page.page(speed))
     method_pages.FOLDER.mkdir(exist_ok=True)
