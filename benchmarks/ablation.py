@@ -310,22 +310,19 @@ def picture(results: list[dict[str, Any]]) -> str:
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for result in results:
         groups.setdefault((result["base"], str(result["commit"])[:40], result["device"]), []).append(result)
-    pairs = [
-        (base, commit, labels)
-        for (base, commit, _), own in groups.items()
-        if {CLASSES, "all"} <= {row for _, row, _ in (labels := _right(own))}
-    ]
+    told = [(base, commit, _right(own)) for (base, commit, _), own in groups.items()]
+    pairs = [found for found in told if {CLASSES, "all"} <= {row for _, row, _ in found[2]}]
     charts = []
     for line, (base, commit, labels) in enumerate(pairs):
         for column, row in enumerate((CLASSES, "all")):
             left, top = 120 + 480 * column, 50 + 260 * line
             charts.append(f'<text x="{left}" y="{top - 16}">{base}, {row} ({short_commit(commit)})</text>')
             for place, (name, (right, share)) in enumerate(labels[base, row, "cluster"].items()):
-                y, told = top + 18 * place, f"{right:.0f} % right, {share:.0f} % of all"
+                y, much = top + 18 * place, f"{right:.0f} % right, {share:.0f} % of all"
                 charts.append(
                     f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{name}</text>'
                     f'<rect x="{left}" y="{y}" width="{2.4 * right:.0f}" height="14" fill="#1f6feb"/>'
-                    f'<text x="{left + 2.4 * right + 6:.0f}" y="{y + 11}">{told}</text>'
+                    f'<text x="{left + 2.4 * right + 6:.0f}" y="{y + 11}">{much}</text>'
                 )
     height = 30 + 260 * len(pairs)
     if not pairs:
