@@ -19,13 +19,13 @@ from da_toolkit.evaluation.inference import Evaluation
 from da_toolkit.methods import InstanceAdaptive, PseudoLabels, SourceOnly
 from da_toolkit.models.deeplab import LightDeepLabV3Plus
 from da_toolkit.recipe import AdamW, Recipe, Schedule, Stage
-from da_toolkit.regularizers import RPT, Cluster, SpatialLogic, Superpixels
+from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 from da_toolkit.runs.checkpoint import Checkpoints
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
 
 SIZE = (64, 96)
-SMALL_RPT = RPT(cluster=Cluster(weight=0), logic=SpatialLogic(weight=0), regions=Superpixels(12))
+SMALL_RPT = RPT(Patch(1.0), Cluster(weight=0), SpatialLogic(weight=0), Superpixels(12))
 METHODS = {
     "plain": SourceOnly(),
     "class-balanced": SourceOnly(regularizers=(PseudoLabels(),)),

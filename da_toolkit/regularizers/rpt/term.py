@@ -94,6 +94,12 @@ class RPT(Regularizer):
         return self.regions if self.patch.weight or self.cluster.weight else None
 
     def check(self, stages: Sequence[Stage], reads: Reads) -> None:
+        if not (self.patch.weight or self.cluster.weight or self.logic.weight):
+            warnings.warn(
+                "RPT does nothing: patch.weight, cluster.weight and logic.weight are all 0. Set one of them to 1.",
+                category=Notice,
+                stacklevel=2,
+            )
         if self.logic.weight and not reads.source:
             raise UserError(
                 "RPT learns its spatial logic from source labels, and this method reads none: set logic.weight to 0."

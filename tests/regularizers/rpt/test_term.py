@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods import Adversarial, Oracle, SourceOnly, TargetBN
+from da_toolkit.notices import Notice
 from da_toolkit.recipe import AdamW, Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
+from da_toolkit.terms.term import Reads
 from da_toolkit.training.state import load_state, state_of
 
 ROUNDS = Schedule((Stage("warm-up", 2), *rounds(2, 2)))
@@ -169,3 +171,9 @@ def test_two_kinds_of_superpixels_are_refused():
     other = RPT(regions=Superpixels(7))
     with pytest.raises(UserError, match="different superpixels"):
         _ = SourceOnly(regularizers=(rpt("patch"), other)).superpixels
+
+
+def test_all_constraints_off_is_told():
+    off = RPT(Patch(0), Cluster(weight=0), SpatialLogic(weight=0))
+    with pytest.warns(Notice, match=r"RPT does nothing: patch\.weight, cluster\.weight and logic\.weight are all 0"):
+        off.check([Stage("round 1", 10, round=1)], Reads())
