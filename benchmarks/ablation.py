@@ -312,6 +312,8 @@ def picture(results: list[dict[str, Any]]) -> str:
         groups.setdefault((result["base"], str(result["commit"])[:40], result["device"]), []).append(result)
     told = [(base, commit, _right(own)) for (base, commit, _), own in groups.items()]
     pairs = [found for found in told if {CLASSES, "all"} <= {row for _, row, _ in found[2]}]
+    if not pairs:
+        return ""
     charts = []
     for line, (base, commit, labels) in enumerate(pairs):
         for column, row in enumerate((CLASSES, "all")):
@@ -325,8 +327,6 @@ def picture(results: list[dict[str, Any]]) -> str:
                     f'<text x="{left + 2.4 * right + 6:.0f}" y="{y + 11}">{much}</text>'
                 )
     height = 30 + 260 * len(pairs)
-    if not pairs:
-        return ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 {height}" font-family="sans-serif" font-size="12">'
         f'<rect width="980" height="{height}" fill="#fff"/>{"".join(charts)}</svg>\n'

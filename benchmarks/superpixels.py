@@ -8,7 +8,6 @@ wanted; "calls" is how often, on average. Street images, 500 regions each.
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from functools import partial
@@ -18,6 +17,7 @@ from unittest.mock import patch
 
 import torch
 from skimage.segmentation import slic
+from ways import rows
 
 from da_toolkit.data import Streets
 from da_toolkit.data.domain import DomainData
@@ -60,7 +60,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    os.environ["TQDM_DISABLE"] = "1"
     data = Streets(size=SIZE, render_size=SIZE, frames=options.images, look="camera").build("train")
     cores = usable_cores()
     ways = {
@@ -83,7 +82,6 @@ def main() -> None:
 
 def table(result: dict[str, Any]) -> str:
     """Markdown: seconds an image, and of scikit-image's."""
-    first = statistics.median(next(iter(result["seconds"].values())))
     lines = [
         f"{result['images']} images of {result['size'][1]}x{result['size'][0]}, {WANTED.count} regions, medians and "
         f"quartiles; the toolkit asks SLIC {result['calls']:.1f} times an image. {result['device']}, 1-minute load of "
@@ -92,10 +90,7 @@ def table(result: dict[str, Any]) -> str:
         "| way, processes | seconds an image | of scikit-image's |",
         "| --- | ---: | ---: |",
     ]
-    for way, seconds in result["seconds"].items():
-        low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
-        lines.append(f"| {way} | {middle:.2f} ({low:.2f} – {high:.2f}) | {middle / first:.2f} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *rows(result["seconds"], 2)])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ once and kept, are not in it (`rpt_cost.py` has them).
 import argparse
 import dataclasses
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from ways import rows
 
 from da_toolkit.data.superpixels import SuperpixelCache
 from da_toolkit.errors import exits_cleanly
@@ -83,7 +83,6 @@ def main() -> None:
 
 def table(result: dict[str, Any]) -> str:
     """Markdown: milliseconds an image, and of the plain loop's."""
-    plain = statistics.median(result["ms"][PLAIN])
     lines = [
         f"{result['frames']} images, one thread. {result['device']}, 1-minute load of the machine {result['load']:.1f} "
         f"on {result['cpus']} CPUs, commit {short_commit(result['commit'])}.",
@@ -91,10 +90,7 @@ def table(result: dict[str, Any]) -> str:
         "| pass of | ms an image | of the plain loop's |",
         "| --- | ---: | ---: |",
     ]
-    for way, ms in result["ms"].items():
-        low, middle, high = statistics.quantiles(ms, n=4, method="inclusive")
-        lines.append(f"| {way} | {middle:.1f} ({low:.1f} – {high:.1f}) | {middle / plain:.2f} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *rows(result["ms"], 1)])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ _NO_NUMBER = re.compile(
 _NO_TUPLE = re.compile(
     r"Error parsing (.*): Could not parse arguments (\[.*\]) into tuple type typing\.Tuple\[(\w+)(.*)\]"
 )
-_KINDS = {"INT": ("a whole number", "whole numbers"), "FLOAT": ("a number", "numbers")}
+_KINDS = {"int": ("a whole number", "whole numbers"), "float": ("a number", "numbers")}
 _UNRECOGNIZED = re.compile(r"Unrecognized options: (.*)")
 _MISSING = re.compile(r"Missing from (.*?): ")
 _MISSING_WORD = re.compile(r"Missing value for argument '([^-].*?)'")
@@ -96,9 +96,9 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
     if found := _NO_TYPE.match(text):
         return UserError(f"{found[1]} takes {_in_words(found[2])}, got {found[3]}. {more}")
     if found := _NO_NUMBER.match(text):
-        return UserError(f"{found[1]} takes a {'' if found[2] else 'whole '}number, got {found[3]!r}. {more}")
+        return UserError(f"{found[1]} takes {_KINDS[found[2] or 'int'][0]}, got {found[3]!r}. {more}")
     if found := _NO_TUPLE.match(text):
-        count, kind = 1 + found[4].count(","), {"int": "whole numbers", "float": "numbers"}.get(found[3], found[3])
+        count, kind = 1 + found[4].count(","), _KINDS.get(found[3], ("", found[3]))[1]
         many = "" if "..." in found[4] else f"{count} "
         return UserError(f"{found[1]} takes {many}{kind}, got {found[2]}. {more}")
     return UserError(f"{text}. {more}")
@@ -108,7 +108,7 @@ def _in_words(types: str) -> str:
     """What tyro calls "{None}|{INT INT}", as a sentence would: "None or 2 whole numbers"."""
     said = []
     for kind in (kind.strip("{}").split() for kind in types.split("|")):
-        one, many = _KINDS.get(" ".join(dict.fromkeys(kind)), ("", ""))
+        one, many = _KINDS.get(" ".join(dict.fromkeys(kind)).lower(), ("", ""))
         said.append((one if len(kind) == 1 else f"{len(kind)} {many}") if one else " ".join(kind))
     return " or ".join(dict.fromkeys(said))
 
