@@ -306,17 +306,17 @@ def _labels_table(results: list[dict[str, Any]]) -> list[str]:
 
 def picture(results: list[dict[str, Any]]) -> str:
     """SVG: how right the labels of clusters are by what they name, of classes that are all believed and as they are
-    now; for each base, commit and device that has both rows. Nothing where none has."""
+    by default; for each base, commit and device that has both rows. Nothing where none has."""
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for result in results:
         groups.setdefault((result["base"], str(result["commit"])[:40], result["device"]), []).append(result)
     told = [(base, commit, _right(own)) for (base, commit, _), own in groups.items()]
-    pairs = [found for found in told if {CLASSES, "all"} <= {row for _, row, _ in found[2]}]
+    pairs = [found for found in told if {CLASSES, "CC"} <= {row for _, row, _ in found[2]}]
     if not pairs:
         return ""
     charts = []
     for line, (base, commit, labels) in enumerate(pairs):
-        for column, row in enumerate((CLASSES, "all")):
+        for column, row in enumerate((CLASSES, "CC")):
             left, top = 120 + 480 * column, 50 + 260 * line
             charts.append(f'<text x="{left}" y="{top - 16}">{base}, {row} ({short_commit(commit)})</text>')
             for place, (name, (right, share)) in enumerate(labels[base, row, "cluster"].items()):

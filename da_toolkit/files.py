@@ -1,8 +1,9 @@
-"""Files written whole or not at all, their locks, and the error of a disk that refuses."""
+"""Files written whole or not at all, their locks, the error of a disk that refuses, and where caches lie."""
 
 import errno
 import fcntl
 import json
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -77,3 +78,9 @@ def disk_error(folder: Path, error: OSError, setting: str = "--runs") -> UserErr
     return UserError(
         f"The folder {folder} cannot be written to: {reason}. {remedy} or set {setting} to another folder."
     )
+
+
+def cache_folder(name: str) -> Path:
+    """$DA_TOOLKIT_CACHE/name, by default ~/.cache/da_toolkit/name."""
+    base = os.environ.get("DA_TOOLKIT_CACHE") or Path.home() / ".cache" / "da_toolkit"
+    return Path(base) / name

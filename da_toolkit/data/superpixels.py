@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +16,7 @@ from PIL import Image
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.transforms import resized
 from da_toolkit.errors import UserError
-from da_toolkit.files import write_shared
+from da_toolkit.files import cache_folder, write_shared
 from da_toolkit.terminal import track
 from da_toolkit.waiting import abandonable, whole
 from da_toolkit.workers import kill, start_worker, usable_cores
@@ -141,12 +140,6 @@ def _spread(
 def _look(cache: SuperpixelCache, data: DomainData, index: int) -> tuple[int, str]:
     key, regions = cache.keyed(data.image(index))
     return int(regions.max()) + 1, key
-
-
-def cache_folder(name: str) -> Path:
-    """$DA_TOOLKIT_CACHE/name, by default ~/.cache/da_toolkit/name."""
-    base = os.environ.get("DA_TOOLKIT_CACHE") or Path.home() / ".cache" / "da_toolkit"
-    return Path(base) / name
 
 
 def _read(file: Path, size: tuple[int, int]) -> np.ndarray | None:

@@ -68,7 +68,7 @@ def output_shapes(
         **{name: tensor if really else _shape_of(tensor) for name, tensor in network.named_parameters()},
         **{name: tensor.clone() if really else _shape_of(tensor) for name, tensor in network.named_buffers()},
     }
-    with _unchanged(network, numbers), torch.no_grad():
+    with _unchanged(network, numbers), torch.no_grad(), torch.compiler.set_stance("force_eager"):
         network.train(trains)
         output: Output = functional_call(network, state, (torch.zeros(batch, 3, *size, device=device),))
         return output

@@ -49,7 +49,7 @@ class Runtime:
     skip_bad_steps: int = 0
     """Steps with NaN or infinite losses or gradients that are left out before one stops the run."""
     compile: bool = False
-    """Pass the network through torch.compile."""
+    """Let torch.compile fuse the network's blocks: slow to begin, kept for later runs, quicker steps on a GPU."""
     recompute: bool = False
     """Keep of each block of the backbone its input alone, and compute the rest again in the backward pass: less memory,
     more time, the same gradients."""

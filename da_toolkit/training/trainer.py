@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from da_toolkit.data.domain import DomainData
+from da_toolkit.models.compiled import compile_blocks
 from da_toolkit.models.cpu_gradients import quicken
 from da_toolkit.models.recompute import recompute_blocks
 from da_toolkit.ranks.parallel import average_batch_statistics, average_gradients, broadcast_state
@@ -44,7 +45,7 @@ class Trainer:
             needed only if it names that.
         seed: decides initial weights, data order and augmentation.
         workers: loader processes per domain; 0 loads in this one.
-        compile: pass the network through `torch.compile`.
+        compile: let `torch.compile` fuse the network's blocks (`models/compiled.py`).
         skip_bad_steps: steps with NaN or infinite numbers that `fit` leaves out before it raises.
         bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
         recompute: keep less for the backward pass, and compute it again there (`models/recompute.py`).
@@ -81,8 +82,9 @@ class Trainer:
         self.players.to(memory_format=torch.channels_last)
         quicken(self.players)
         self.terms = cast(list[Term], list(self.players))
-        network = torch.compile(self.model) if compile else self.model
-        self.network = self._in_precision(network)
+        if compile:
+            compile_blocks(self.model)
+        self.network = self._in_precision(self.model)
         groups = parameter_groups(self.model, recipe.optimizer)
         own = {number: term.optimizer() for number, term in enumerate(self.terms)}
         self.optimizer = self._set_up(build_optimizer(recipe.optimizer, groups))

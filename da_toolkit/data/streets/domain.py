@@ -1,7 +1,6 @@
 """The street world as a domain: rendered once, then read from a cache on disk."""
 
 import errno
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from da_toolkit.data.labels import CITYSCAPES19, LabelSpace
 from da_toolkit.data.streets.looks import look
 from da_toolkit.data.streets.scene import WORLD_VERSION, render
 from da_toolkit.errors import UserError, unknown_name
-from da_toolkit.files import write_shared
+from da_toolkit.files import cache_folder, write_shared
 from da_toolkit.notices import Notice
 from da_toolkit.registry import DOMAINS
 from da_toolkit.terminal import track
@@ -76,7 +75,8 @@ class Streets(Domain):
             raise unknown_name("split of Streets", split, ("train", "val"))
         count = self.frames if split == "train" else self.val_frames
         height, width = self.render_size
-        file = cache_folder() / f"{self.look}_{split}_{count}_{height}x{width}_seed{self.seed}.npy"
+        name = f"{self.look}_{split}_{count}_{height}x{width}_seed{self.seed}.npy"
+        file = cache_folder(f"streets-v{WORLD_VERSION}") / name
         return StreetsData(f"Streets-{self.look}", split, self.label_space, self._frames(file, split, count))
 
     def _frames(self, file: Path, split: str, count: int) -> np.ndarray:
@@ -105,9 +105,3 @@ class Streets(Domain):
                 f"Streets: the rendered frames could not be cached in {file.parent}: {reason}. "
                 "Free space there, or set the environment variable DA_TOOLKIT_CACHE to another folder."
             ) from error
-
-
-def cache_folder() -> Path:
-    """Where frames of this world's version are kept: $DA_TOOLKIT_CACHE, by default ~/.cache/da_toolkit."""
-    base = os.environ.get("DA_TOOLKIT_CACHE") or Path.home() / ".cache" / "da_toolkit"
-    return Path(base) / f"streets-v{WORLD_VERSION}"

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from da_toolkit.data.figures import prediction_grid
 from da_toolkit.data.labels import IGNORE
-from da_toolkit.data.superpixels import Superpixels, cache_folder
+from da_toolkit.data.superpixels import Superpixels
 from da_toolkit.errors import UserError
+from da_toolkit.files import cache_folder
 from da_toolkit.notices import Notice
 from da_toolkit.ranks.parallel import broadcast_state, from_main
 from da_toolkit.registry import REGULARIZERS

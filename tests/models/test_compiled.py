@@ -1,0 +1,69 @@
+"""Blocks that are compiled each by itself."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from da_toolkit.models import DeepLabV2
+from da_toolkit.models.compiled import compile_blocks
+from da_toolkit.models.recompute import blocks_of
+from da_toolkit.models.trial import output_shapes
+from da_toolkit.notices import Notice
+
+
+@pytest.fixture
+def network(monkeypatch, tmp_path):
+    """A small one, in double precision; programs are made by PyTorch alone, without a compiler."""
+    monkeypatch.setenv("DA_TOOLKIT_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    torch._dynamo.reset()
+    counters.clear()
+    torch.manual_seed(0)
+    yield DeepLabV2("resnet50", 8, "none", "affine_frozen").build(3).double().train()
+    torch._dynamo.reset()
+
+
+def gradients(network, images):
+    network.zero_grad()
+    (network(images).logits ** 2).mean().backward()
+    return [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+
+
+def test_outputs_gradients_and_names_stay_what_they_are(network):
+    plain, images = copy.deepcopy(network), torch.rand(2, 3, 33, 41, dtype=torch.float64)
+    compile_blocks(network)
+    for own, expected in zip(gradients(network, images), gradients(plain, images), strict=True):
+        torch.testing.assert_close(own, expected)
+    for (name, own), (other, expected) in zip(network.state_dict().items(), plain.state_dict().items(), strict=True):
+        assert name == other
+        torch.testing.assert_close(own, expected)  # statistics of batch norms, too
+
+
+def test_blocks_alike_share_a_program_and_copies_have_none(network):
+    compile_blocks(network)
+    gradients(network, torch.rand(2, 3, 33, 41, dtype=torch.float64))
+    made = counters["stats"]["unique_graphs"] - 1  # the first, small one tells whether it works at all
+    assert len(list(blocks_of(network.backbone))) == 16 and made == 8  # of each of 4 stages the first, and the others
+    gradients(copy.deepcopy(network), torch.rand(2, 3, 17, 25, dtype=torch.float64))
+    assert counters["stats"]["unique_graphs"] - 1 == made
+
+
+def test_trying_sizes_compiles_nothing(network):
+    compile_blocks(network)
+    before = counters["stats"]["unique_graphs"]
+    assert output_shapes(network, (33, 41), 2, trains=True).logits.shape[:2] == (2, 3)
+    assert counters["stats"]["unique_graphs"] == before
+
+
+def test_a_machine_that_cannot_compile_goes_on_with_a_warning(network, monkeypatch):
+    def refused(*_, **__):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", refused)
+    with pytest.warns(Notice, match=r"--compile: this machine cannot compile for cpu \(No working C\+\+ compiler"):
+        compile_blocks(network)
+    assert gradients(network, torch.rand(2, 3, 33, 41, dtype=torch.float64))
