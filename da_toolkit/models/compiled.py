@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from da_toolkit.files import cache_folder
 from da_toolkit.models.recompute import blocks_of
 from da_toolkit.notices import Notice
 
+_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 _PROGRAMS = 64
 """Of one kind of block, for its places in the network, modes and sizes of images; torch gives up after 8."""
 
@@ -21,7 +23,10 @@ def compile_blocks(network: nn.Module) -> None:
     rounding alone; weights keep their names, and copies are not compiled. Where this machine cannot compile, a warning
     says so and nothing changes.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("compiled")))
+    if Path(os.environ.get(_FOLDER, "torchinductor_")).name.startswith(
+        "torchinductor_"
+    ):  # torch's own, a temporary one
+        os.environ[_FOLDER] = str(cache_folder("compiled"))
     device = next(network.parameters()).device
     if why := _refusal(device):
         warnings.warn(

@@ -1,6 +1,7 @@
 """Blocks that are compiled each by itself."""
 
 import copy
+import os
 from functools import partial
 
 import pytest
@@ -18,7 +19,7 @@ from da_toolkit.notices import Notice
 def network(monkeypatch, tmp_path):
     """A small one, in double precision; programs are made by PyTorch alone, without a compiler."""
     monkeypatch.setenv("DA_TOOLKIT_CACHE", str(tmp_path))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "named"))
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     torch._dynamo.reset()
     counters.clear()
@@ -50,6 +51,15 @@ def test_blocks_alike_share_a_program_and_copies_have_none(network):
     assert len(list(blocks_of(network.backbone))) == 16 and made == 8  # of each of 4 stages the first, and the others
     gradients(copy.deepcopy(network), torch.rand(2, 3, 17, 25, dtype=torch.float64))
     assert counters["stats"]["unique_graphs"] - 1 == made
+
+
+def test_programs_are_kept_where_other_caches_are_unless_a_folder_was_named(network, monkeypatch, tmp_path):
+    named = os.environ["TORCHINDUCTOR_CACHE_DIR"]
+    compile_blocks(network)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == named
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torchinductor_me"))  # as PyTorch sets it by itself
+    compile_blocks(network)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
 
 
 def test_trying_sizes_compiles_nothing(network):
