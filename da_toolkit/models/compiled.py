@@ -12,6 +12,8 @@ from da_toolkit.models.recompute import blocks_of
 from da_toolkit.notices import Notice
 
 _FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+_TEMPORARY = "torchinductor_"
+"""How PyTorch's own folder begins, which Lightning names as it is imported."""
 _PROGRAMS = 64
 """Of one kind of block, for its places in the network, modes and sizes of images; torch gives up after 8."""
 
