@@ -25,9 +25,7 @@ def compile_blocks(network: nn.Module) -> None:
     rounding alone; weights keep their names, and copies are not compiled. Where this machine cannot compile, a warning
     says so and nothing changes.
     """
-    if Path(os.environ.get(_FOLDER, "torchinductor_")).name.startswith(
-        "torchinductor_"
-    ):  # torch's own, a temporary one
+    if Path(os.environ.get(_FOLDER, _TEMPORARY)).name.startswith(_TEMPORARY):
         os.environ[_FOLDER] = str(cache_folder("compiled"))
     device = next(network.parameters()).device
     if why := _refusal(device):
