@@ -1,0 +1,25 @@
+"""RPT inside AdvEnt, sources at their own resolution and zoomed up to 2.6: two rounds. A reconstruction, CARLA -> Cityscapes at 256x128."""
+
+from da_toolkit.data import Augmentation, Carla, CityscapesSmall
+from da_toolkit.methods import Adversarial, SelfInformation
+from da_toolkit.models import LightDeepLabV3Plus
+from da_toolkit.recipe import AdamW, LearningRate, Recipe, Schedule, Stage, rounds
+from da_toolkit.regularizers import RPT, Cluster, Superpixels
+
+recipe = Recipe(
+    source=Carla(size=(240, 480), labels="streets11"),
+    target=CityscapesSmall(size=(128, 256)),
+    model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
+    # Adversarial weights and rates are 5 times the published ones, for a run that is 250 times shorter.
+    method=Adversarial(
+        discriminators=(SelfInformation(weight=5e-3, width=32, lr=5e-4, start=0.3),),
+        regularizers=(RPT(regions=Superpixels(count=250), cluster=Cluster(clusters=256)),),
+        class_balance=0.5,
+    ),
+    schedule=Schedule((Stage("warm-up", steps=500), *rounds(2, steps=250))),
+    optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
+    learning_rate=LearningRate("poly", power=0.9, warmup=20),
+    batch_size=4,
+    source_augmentation=Augmentation(scale=(0.54, 1.4), flip=True, color=0.8, blur=0.4, crop=(128, 192)),
+    target_augmentation=Augmentation(scale=(1.0, 1.8), flip=True, crop=(128, 192)),
+)
