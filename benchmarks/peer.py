@@ -65,7 +65,7 @@ class Peer:
         trainer.images.next = lambda: (source.to(fabric.device, True), target.to(fabric.device, True))
 
         def step() -> None:
-            with torch.backends.cudnn.flags(benchmark=False):  # which peers turn on for the whole process
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False):  # which peers turn on for the whole process
                 trainer.step()
 
         return step

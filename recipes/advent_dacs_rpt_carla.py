@@ -1,4 +1,4 @@
-"""RPT and a teacher of categories inside AdvEnt, sources at their own resolution and zoomed up to 2.6: two rounds. A reconstruction, CARLA -> Cityscapes at 256x128."""
+"""RPT and a teacher of categories inside AdvEnt, on wider zooms of the source. CARLA -> Cityscapes at 256x128."""
 
 from da_toolkit.data import Augmentation, Carla, CityscapesSmall
 from da_toolkit.methods import Adversarial, MeanTeacher, SelfInformation

@@ -1,4 +1,4 @@
-"""RPT inside AdvEnt, sources at their own resolution and zoomed up to 2.6: five rounds. A reconstruction, CARLA -> Cityscapes at 256x128."""
+"""RPT inside AdvEnt, on wider zooms of the source: five rounds. A reconstruction, CARLA -> Cityscapes at 256x128."""
 
 from da_toolkit.data import Augmentation, Carla, CityscapesSmall
 from da_toolkit.methods import Adversarial, SelfInformation

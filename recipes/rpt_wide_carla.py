@@ -1,4 +1,4 @@
-"""RPT alone, without an adversary, CARLA -> Cityscapes at 256x128: two rounds. A reconstruction."""
+"""RPT alone, on wider zooms of the source: two rounds. A reconstruction, CARLA -> Cityscapes at 256x128."""
 
 from da_toolkit.data import Augmentation, Carla, CityscapesSmall
 from da_toolkit.methods import SourceOnly
