@@ -138,16 +138,22 @@ def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
     recipe = overridden(whole, ROWS[row])
     name = Path(base).stem
     session = Session(f"{name}_{re.sub('[^a-z]+', '_', row.lower()).strip('_')}", recipe, runtime)
+    trainer, _ = session.build()
     if not session.checkpoints.files() and not (session.folder / "result.json").exists():
         warm = runtime.runs / "warm_up" / f"{name}_{runtime.seed}"
         state = warm_up(Session(name, overridden(whole, Override()), runtime), warm)
-        session.checkpoints.save(state["done"], state)
+        session.checkpoints.save(state["done"], state | {"terms": state["terms"] | _regularizer(trainer)})
         write_json(session.folder / "recipe.json", recipe.to_json())
-    trainer, _ = session.build()
     with true_labels(trainer) if row == ORACLE else nullcontext():
         result = run_one(session.name, recipe, runtime)
     load_state(trainer, session.checkpoints.load(trainer.fabric.device))
     return result | {"base": base, "row": row, "diagnosis": diagnosis(trainer)}
+
+
+def _regularizer(trainer: Trainer) -> dict[str, Any]:
+    """The state of the row's own RPT: what it names differs between rows, and in a warm-up it has learned nothing."""
+    last = f"{len(trainer.terms) - 1}."
+    return {name: value for name, value in trainer.players.state_dict().items() if name.startswith(last)}
 
 
 def diagnosis(trainer: Trainer) -> dict[str, float]:
@@ -306,27 +312,34 @@ def _labels_table(results: list[dict[str, Any]]) -> list[str]:
 
 def picture(results: list[dict[str, Any]]) -> str:
     """SVG: how right the labels of clusters are by what they name, of classes that are all believed and as they are
-    by default; for each base, commit and device that has both rows. Nothing where none has."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for result in results:
-        groups.setdefault((result["base"], str(result["commit"])[:40], result["device"]), []).append(result)
-    told = [(base, commit, _right(own)) for (base, commit, _), own in groups.items()]
-    pairs = [found for found in told if {CLASSES, "CC"} <= {row for _, row, _ in found[2]}]
-    if not pairs:
-        return ""
-    charts = []
-    for line, (base, commit, labels) in enumerate(pairs):
-        for column, row in enumerate((CLASSES, "CC")):
-            left, top = 120 + 480 * column, 50 + 260 * line
-            charts.append(f'<text x="{left}" y="{top - 16}">{base}, {row} ({short_commit(commit)})</text>')
-            for place, (name, (right, share)) in enumerate(labels[base, row, "cluster"].items()):
+    by default; for each base that has both rows, each from its last commit. Nothing where none has."""
+    rows = (CLASSES, "CC")
+    charts, bases = (
+        [],
+        [
+            base
+            for base in dict.fromkeys(result["base"] for result in results)
+            if set(rows) <= {result["row"] for result in results if result["base"] == base}
+        ],
+    )
+    for line, base in enumerate(bases):
+        for column, row in enumerate(rows):
+            own = [result for result in results if (result["base"], result["row"]) == (base, row)]
+            own = [result for result in own if result["commit"] == own[-1]["commit"]]
+            where = f"{short_commit(own[-1]['commit'])}, {own[-1]['device']}, seeds {len(own)}"
+            left, top = 120 + 480 * column, 60 + 270 * line
+            charts.append(f'<text x="{left}" y="{top - 30}">{base}, {row}</text>')
+            charts.append(f'<text x="{left}" y="{top - 14}" fill="#666">{where}</text>')
+            for place, (name, (right, share)) in enumerate(_right(own)[base, row, "cluster"].items()):
                 y, much = top + 18 * place, f"{right:.0f} % right, {share:.0f} % of all"
                 charts.append(
                     f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{name}</text>'
                     f'<rect x="{left}" y="{y}" width="{2.4 * right:.0f}" height="14" fill="#1f6feb"/>'
                     f'<text x="{left + 2.4 * right + 6:.0f}" y="{y + 11}">{much}</text>'
                 )
-    height = 30 + 260 * len(pairs)
+    if not bases:
+        return ""
+    height = 30 + 270 * len(bases)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 {height}" font-family="sans-serif" font-size="12">'
         f'<rect width="980" height="{height}" fill="#fff"/>{"".join(charts)}</svg>\n'
