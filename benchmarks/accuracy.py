@@ -20,7 +20,7 @@ from records import keep
 
 from da_toolkit.errors import UserError, exits_cleanly, unknown_name
 from da_toolkit.evaluation.protocols import protocols_for
-from da_toolkit.recipe import Recipe, Schedule, find_recipe, load_recipe
+from da_toolkit.recipe import Recipe, Schedule, find_recipe, load_recipe, recipe_files
 from da_toolkit.recipe.demo import demo_version
 from da_toolkit.report.choosing import choosers
 from da_toolkit.report.comparison import choosing_grid
@@ -38,6 +38,7 @@ METHODS = [
     *("adaptseg", "adaptseg_ls", "fada", "minent", "advent", "maxsquare"),
     *("cbst", "crst", "crst_soft", "iast", "proda", "dacs", "daformer", "mic", "advent_daformer"),
     *("adv_rpt", "advent_rpt", "dacs_rpt", "adv_mic", "adv_mic_rpt"),
+    *("rpt_wide", "advent_rpt_wide", "advent_rpt_rounds", "advent_dacs_rpt"),
     *("tent", "source_free_shot", "cotta"),
     "oracle",
 ]
@@ -61,13 +62,17 @@ class Task:
     runtime: Runtime
 
 
+def named(method: str, pair: str) -> str:
+    """The name of the method's recipe on that pair; the street world has the settings of GTA5's."""
+    return f"{method}_{'gta' if pair == 'streets' else pair}"
+
+
 def recipe_for(method: str, pair: str, steps: int | None) -> Recipe:
     """The method's recipe on that pair, at `steps` optimiser steps."""
+    recipe = load_recipe(find_recipe(named(method, pair)))
     if pair == "streets":
-        recipe = load_recipe(find_recipe(f"{method}_gta"))
         recipe = demo_version(recipe, steps) if steps else demo_version(recipe)
     else:
-        recipe = load_recipe(find_recipe(f"{method}_{pair}"))
         schedule: Schedule = recipe.schedule if steps is None else recipe.schedule.scaled(steps)
         recipe = dataclasses.replace(recipe, schedule=schedule)
     every = max(1, recipe.schedule.steps // LOOKS)
@@ -101,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pair", choices=sorted(PAIRS))
     parser.add_argument("--data-root", type=Path, help="folder that holds the data sets (not needed for streets)")
-    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--methods", nargs="+", help="by default all that have a recipe for the pair")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="optimiser steps of every run; by default the recipe's own")
     parser.add_argument("--runs", type=Path, help="by default runs/accuracy_<pair>")
@@ -115,7 +120,9 @@ def main() -> None:
     file = HERE / "results" / f"accuracy_{options.pair}.json"
     tasks = []
     for seed in options.seeds:
-        for method in options.methods:
+        for method in options.methods or [
+            method for method in METHODS if named(method, options.pair) in recipe_files()
+        ]:
             try:
                 recipe = recipe_for(method, options.pair, options.steps)
             except UserError as error:

@@ -18,6 +18,7 @@ import backbones
 import chaos
 import compare_speed
 import cpu_gradients
+import curves
 import dacs_peer
 import export_equality
 import growth
@@ -76,6 +77,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
 }
 RESULTS = {"hours": "sizes"}
 """Tables of results that have another name."""
+CURVES = {"accuracy_carla": "streets11", "accuracy_camvid": "camvid10", "accuracy_streets": "cityscapes19"}
+"""Matrices whose curves are drawn, in `results/NAME_curves.svg`, and the protocol."""
 PAGES = (HERE / "README.md", HERE.parent / "docs" / "reproduce.md")
 """What holds tables between markers."""
 
@@ -97,8 +100,11 @@ def filled(text: str) -> str:
 def main() -> None:
     for page in PAGES:
         page.write_text(filled(page.read_text()))
-    if picture := ablation.picture(json.loads((HERE / "results" / "ablation.json").read_text())):
-        (HERE / "results" / "label_precision.svg").write_text(picture)
+    found = {name: json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("ablation", *CURVES)}
+    pictures = {f"{pair}_curves": curves.svg(found[pair], protocol) for pair, protocol in CURVES.items()}
+    for name, picture in (pictures | {"label_precision": ablation.picture(found["ablation"])}).items():
+        if picture:
+            (HERE / "results" / f"{name}.svg").write_text(picture)
     speed = json.loads((HERE / "results" / "speed.json").read_text())
     methods_page.PAGE.write_text(methods_page.page(speed))
     method_pages.FOLDER.mkdir(exist_ok=True)

@@ -1,0 +1,35 @@
+"""Learning curves of an accuracy matrix as a picture, which `tables.py` draws."""
+
+import html
+from typing import Any
+
+from da_toolkit.report.curves import Curve, curve_svg, style
+
+_STYLE = (
+    "text{font:12px sans-serif}.rule{stroke:#ddd}.seed{stroke-width:.6;opacity:.35}.mean{stroke-width:1.8}"
+    ".curves circle{stroke:none}"
+)
+
+
+def svg(results: list[dict[str, Any]], protocol: str) -> str:
+    """mIoU of a matrix's recipes against steps, mean and seeds, with a legend in order of the end."""
+    seeds: dict[str, list[tuple[tuple[int, float], ...]]] = {}
+    for result in results:
+        looks = tuple((look["step"], look["scores"][protocol]["miou"]) for look in result["evaluations"])
+        seeds.setdefault(result["recipe"], []).append(looks)
+    curves = [Curve(name, tuple(own)) for name, own in seeds.items()]
+    curves.sort(key=lambda curve: -curve.mean()[-1][1])
+    lines = []
+    for number, curve in enumerate(curves):
+        (color, dash), y = style(number), 26 + 18 * number
+        lines.append(
+            f'<line x1="0" x2="26" y1="{y}" y2="{y}" stroke="{color}" stroke-dasharray="{dash}" stroke-width="2"/>'
+            f'<text x="32" y="{y + 4}">{html.escape(curve.name)} {curve.mean()[-1][1]:.1f}</text>'
+        )
+    width, height = 1080, max(430, 40 + 18 * len(curves))
+    drawn = curve_svg(curves).replace("<svg ", '<svg width="860" height="400" y="24" ', 1)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"><style>{_STYLE}</style>'
+        f'<rect width="{width}" height="{height}" fill="#fff"/><text x="52" y="16">mIoU, {html.escape(protocol)}</text>'
+        f'{drawn}<g transform="translate(866,0)">{"".join(lines)}</g></svg>\n'
+    )
