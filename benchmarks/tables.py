@@ -97,14 +97,20 @@ def filled(text: str) -> str:
     return re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->", fill, text, flags=re.DOTALL)
 
 
+def pictures() -> dict[Path, str]:
+    """The drawings of results, by file."""
+    folder = HERE / "results"
+    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("ablation", *CURVES)}
+    drawn = {f"{name}_curves": curves.svg(found[name], protocol) for name, protocol in CURVES.items()}
+    drawn["label_precision"] = ablation.picture(found["ablation"])
+    return {folder / f"{name}.svg": picture for name, picture in drawn.items() if picture}
+
+
 def main() -> None:
     for page in PAGES:
         page.write_text(filled(page.read_text()))
-    found = {name: json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("ablation", *CURVES)}
-    pictures = {f"{pair}_curves": curves.svg(found[pair], protocol) for pair, protocol in CURVES.items()}
-    for name, picture in (pictures | {"label_precision": ablation.picture(found["ablation"])}).items():
-        if picture:
-            (HERE / "results" / f"{name}.svg").write_text(picture)
+    for file, picture in pictures().items():
+        file.write_text(picture)
     speed = json.loads((HERE / "results" / "speed.json").read_text())
     methods_page.PAGE.write_text(methods_page.page(speed))
     method_pages.FOLDER.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import get_args
+from xml.etree import ElementTree
 
 import ablation
 import accuracy
@@ -66,7 +67,7 @@ def test_the_oracle_row_freezes_true_labels_in_the_same_regions(tmp_path):
     assert oracle["patch_precision"] > ours["patch_precision"] + 10
 
 
-@pytest.mark.parametrize("row", ["none", "PC", "all"])
+@pytest.mark.parametrize("row", ["none", "PC", "all", ablation.CLASSES])
 def test_a_row_that_goes_on_from_the_shared_warm_up_is_the_whole_run(row, tmp_path):
     file = tmp_path / "tiny.py"
     file.write_text(RECIPE)
@@ -78,7 +79,7 @@ def test_a_row_that_goes_on_from_the_shared_warm_up_is_the_whole_run(row, tmp_pa
         Runtime(runs=tmp_path / "alone", workers=0, tracking="none"),
     )
     whole.run()
-    weights = [folder / "model.safetensors" for folder in (whole.folder, runtime.runs / f"tiny_{row.lower()}" / "0")]
+    weights = [folder / "model.safetensors" for folder in (whole.folder, runtime.runs / result["recipe"] / "0")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     if row == "none":
         assert result["diagnosis"] == {}
@@ -111,6 +112,27 @@ def test_every_table_of_the_page_is_up_to_date():
         assert tables.filled(page.read_text()) == page.read_text()
     with pytest.raises(UserError, match="'nothing' names no table"):
         tables.filled("<!-- nothing -->\n<!-- /nothing -->")
+
+
+def test_every_picture_is_drawn_from_results():
+    drawn = tables.pictures()
+    assert len(drawn) >= 3
+    for file, picture in drawn.items():
+        assert file.read_text() == picture
+        assert ElementTree.fromstring(picture).tag.endswith("svg")
+
+
+def test_labels_of_rows_from_two_commits_are_drawn_side_by_side():
+    labels = {"cluster_right_road": 97.0, "cluster_selects_road": 40.0}
+    rows = [
+        {"base": "some_recipe", "row": row, "seed": seed, "commit": commit, "device": "cpu", "diagnosis": labels}
+        for row, commit in ((ablation.CLASSES, "a" * 40), ("CC", "b" * 40), ("CC", "c" * 40))
+        for seed in (0, 1)
+    ]
+    told = ablation.picture(rows)
+    assert told.count("97 % right, 40 % of all") == 2
+    assert "aaaaaaaaaa, cpu, seeds 2" in told and "cccccccccc, cpu, seeds 2" in told and "bbbb" not in told
+    assert ablation.picture(rows[2:]) == ""
 
 
 def test_the_page_of_methods_is_the_registrys():

@@ -6,13 +6,16 @@ from functools import partial
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 from torch._dynamo.utils import counters
 
+from da_toolkit.methods import Adversarial
 from da_toolkit.models import DeepLabV2
 from da_toolkit.models.compiled import compile_blocks
 from da_toolkit.models.recompute import blocks_of
 from da_toolkit.models.trial import output_shapes
 from da_toolkit.notices import Notice
+from da_toolkit.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -77,3 +80,16 @@ def test_a_machine_that_cannot_compile_goes_on_with_a_warning(network, monkeypat
     with pytest.warns(Notice, match=r"--compile: this machine cannot compile for cpu \(No working C\+\+ compiler"):
         compile_blocks(network)
     assert gradients(network, torch.rand(2, 3, 33, 41, dtype=torch.float64))
+
+
+def test_a_training_step_with_it_is_the_step_without(network, tiny_recipe, toy):
+    recipe = tiny_recipe(Adversarial(), steps=2)
+    plain, compiled = (
+        Trainer(recipe, Fabric(accelerator="cpu", devices=1), toy(), toy(seed=1), compile=way) for way in (False, True)
+    )
+    for _ in range(2):
+        losses, expected = compiled.step(), plain.step()
+        assert losses.keys() == expected.keys()
+        for name, loss in losses.items():
+            torch.testing.assert_close(loss, expected[name], rtol=1e-4, atol=1e-6)
+    assert counters["stats"]["unique_graphs"] > 1
