@@ -1,4 +1,4 @@
-"""RPT inside AdvEnt: five rounds from half of the run on. A reconstruction, CARLA -> CamVid."""
+"""RPT inside AdvEnt: the adversary from 30 % of the run on, five rounds from half of it on. A reconstruction, CARLA -> CamVid."""
 
 from da_toolkit.data import Augmentation, CamVid, Carla
 from da_toolkit.methods import Adversarial, SelfInformation
@@ -12,7 +12,7 @@ recipe = Recipe(
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
     # Adversarial weights and rates are 5 times the published ones, for a run that is 250 times shorter.
     method=Adversarial(
-        discriminators=(SelfInformation(weight=5e-3, width=32, lr=5e-4, start=0.6),),
+        discriminators=(SelfInformation(weight=5e-3, width=32, lr=5e-4, start=0.3),),
         regularizers=(RPT(regions=Superpixels(count=250), cluster=Cluster(clusters=256)),),
         class_balance=0.5,
     ),
