@@ -1,4 +1,4 @@
-"""RPT inside AdvEnt: the adversary from 30 % of the run on, five rounds from half of it on. A reconstruction, CARLA -> CamVid."""
+"""RPT inside AdvEnt, which begins at 30 % of the run, in five rounds from half of it on, CARLA -> CamVid."""
 
 from da_toolkit.data import Augmentation, CamVid, Carla
 from da_toolkit.methods import Adversarial, SelfInformation
