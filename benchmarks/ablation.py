@@ -313,20 +313,16 @@ def _labels_table(results: list[dict[str, Any]]) -> list[str]:
 def picture(results: list[dict[str, Any]]) -> str:
     """SVG: how right the labels of clusters are by what they name, of classes that are all believed and as they are
     by default; for each base that has both rows, each from its last commit. Nothing where none has."""
-    rows = (CLASSES, "CC")
-    charts, bases = (
-        [],
-        [
-            base
-            for base in dict.fromkeys(result["base"] for result in results)
-            if set(rows) <= {result["row"] for result in results if result["base"] == base}
-        ],
-    )
-    for line, base in enumerate(bases):
-        for column, row in enumerate(rows):
-            own = [result for result in results if (result["base"], result["row"]) == (base, row)]
-            own = [result for result in own if result["commit"] == own[-1]["commit"]]
-            where = f"{short_commit(own[-1]['commit'])}, {own[-1]['device']}, seeds {len(own)}"
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for result in results:
+        rows.setdefault(result["base"], {}).setdefault(result["row"], []).append(result)
+    bases = {base: own for base, own in rows.items() if CLASSES in own and "CC" in own}
+    charts = []
+    for line, (base, found) in enumerate(bases.items()):
+        for column, row in enumerate((CLASSES, "CC")):
+            commit, device = found[row][-1]["commit"], found[row][-1]["device"]
+            own = [result for result in found[row] if (result["commit"], result["device"]) == (commit, device)]
+            where = f"{short_commit(commit)}, {device}, seeds {len(own)}"
             left, top = 120 + 480 * column, 60 + 270 * line
             charts.append(f'<text x="{left}" y="{top - 30}">{base}, {row}</text>')
             charts.append(f'<text x="{left}" y="{top - 14}" fill="#666">{where}</text>')

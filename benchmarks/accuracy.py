@@ -67,6 +67,12 @@ def named(method: str, pair: str) -> str:
     return f"{method}_{'gta' if pair == 'streets' else pair}"
 
 
+def methods_on(pair: str) -> list[str]:
+    """Those of `METHODS` that have a recipe for the pair."""
+    known = recipe_files()
+    return [method for method in METHODS if named(method, pair) in known]
+
+
 def recipe_for(method: str, pair: str, steps: int | None) -> Recipe:
     """The method's recipe on that pair, at `steps` optimiser steps."""
     recipe = load_recipe(find_recipe(named(method, pair)))
@@ -118,11 +124,10 @@ def main() -> None:
     parser.add_argument("--address", help="of the Ray cluster; by default one is started here")
     options = parser.parse_args()
     file = HERE / "results" / f"accuracy_{options.pair}.json"
+    methods = options.methods or methods_on(options.pair)
     tasks = []
     for seed in options.seeds:
-        for method in options.methods or [
-            method for method in METHODS if named(method, options.pair) in recipe_files()
-        ]:
+        for method in methods:
             try:
                 recipe = recipe_for(method, options.pair, options.steps)
             except UserError as error:

@@ -65,7 +65,8 @@ class Peer:
         trainer.images.next = lambda: (source.to(fabric.device, True), target.to(fabric.device, True))
 
         def step() -> None:
-            with torch.backends.cudnn.flags(enabled=True, benchmark=False):  # which peers turn on for the whole process
+            # Peers turn `benchmark` on for the whole process; and `flags` turns cuDNN off unless told not to.
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False):
                 trainer.step()
 
         return step

@@ -1,4 +1,4 @@
-"""Writes the tables of pages from results/*.json, and docs/methods: no number is typed by hand.
+"""Writes the tables of pages, docs/methods and pictures from results/*.json: no number is typed by hand.
 
     python benchmarks/tables.py
 
@@ -109,14 +109,15 @@ def pictures() -> dict[Path, str]:
 def main() -> None:
     for page in PAGES:
         page.write_text(filled(page.read_text()))
-    for file, picture in pictures().items():
+    drawn = pictures()
+    for file, picture in drawn.items():
         file.write_text(picture)
     speed = json.loads((HERE / "results" / "speed.json").read_text())
     methods_page.PAGE.write_text(methods_page.page(speed))
     method_pages.FOLDER.mkdir(exist_ok=True)
     for file, text in method_pages.pages(speed).items():
         file.write_text(text)
-    print(f"written: {', '.join(map(str, (*PAGES, methods_page.PAGE, method_pages.FOLDER)))}")
+    print(f"written: {', '.join(map(str, (*PAGES, *drawn, methods_page.PAGE, method_pages.FOLDER)))}")
 
 
 if __name__ == "__main__":

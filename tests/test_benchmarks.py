@@ -98,6 +98,15 @@ def test_a_warm_up_of_another_recipe_is_refused(tmp_path):
         ablation.run_row(str(file), "PC", runtime)
 
 
+def test_a_matrix_is_by_default_of_the_methods_that_have_a_recipe_for_its_pair():
+    for pair, without in (("carla", "tent"), ("camvid", "adv_mic"), ("streets", "rpt_wide")):
+        methods = accuracy.methods_on(pair)
+        assert {"source_only", "adaptseg", "adv_rpt", "oracle"} <= set(methods) <= set(accuracy.METHODS)
+        assert without in accuracy.METHODS and without not in methods
+        for method in methods:
+            assert accuracy.recipe_for(method, pair, None).schedule.steps
+
+
 def test_a_result_takes_the_place_of_its_elder(tmp_path):
     file = tmp_path / "results.json"
     for seed, miou in ((0, 1.0), (1, 2.0), (0, 3.0)):

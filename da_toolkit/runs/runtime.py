@@ -49,8 +49,8 @@ class Runtime:
     skip_bad_steps: int = 0
     """Steps with NaN or infinite losses or gradients that are left out before one stops the run."""
     compile: bool = False
-    """Let torch.compile fuse the network's blocks: slow to begin, and kept for later runs. Off: it did not pay where
-    it was measured (`benchmarks/advent_peer.py`)."""
+    """Let torch.compile fuse the network's blocks in training: slow to begin, and kept for later runs. It did not pay
+    for a ResNet-101 in bf16 on an H200 (benchmarks/README.md), and on a CPU it turns off quicker gradients."""
     recompute: bool = False
     """Keep of each block of the backbone its input alone, and compute the rest again in the backward pass: less memory,
     more time, the same gradients."""

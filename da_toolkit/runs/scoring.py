@@ -92,6 +92,7 @@ class Scoring:
             self._picture(step, *shown)
         return scores, found
 
+    @torch.compiler.set_stance("force_eager")  # images of other sizes would ask for programs of their own
     def _look(self) -> tuple[torch.Tensor, dict[str, float], Shown]:
         """Confusion matrices [N,C,C], label-free scores, and, on the main rank, the first images and decisions."""
         trainer, recipe = self.trainer, self.trainer.recipe

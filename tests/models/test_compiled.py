@@ -2,7 +2,9 @@
 
 import copy
 import os
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from da_toolkit.models.compiled import compile_blocks
 from da_toolkit.models.recompute import blocks_of
 from da_toolkit.models.trial import output_shapes
 from da_toolkit.notices import Notice
+from da_toolkit.runs.runtime import Runtime
+from da_toolkit.runs.session import Session
 from da_toolkit.training.trainer import Trainer
 
 
@@ -56,13 +60,24 @@ def test_blocks_alike_share_a_program_and_copies_have_none(network):
     assert counters["stats"]["unique_graphs"] - 1 == made
 
 
-def test_programs_are_kept_where_other_caches_are_unless_a_folder_was_named(network, monkeypatch, tmp_path):
-    named = os.environ["TORCHINDUCTOR_CACHE_DIR"]
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [
+        (None, True),
+        (Path(tempfile.gettempdir(), "torchinductor_me"), True),  # as PyTorch sets it by itself
+        (Path("/scratch/torchinductor_me"), False),
+        (Path("/scratch/programs"), False),
+    ],
+)
+def test_programs_are_kept_where_other_caches_are_unless_a_folder_was_named(
+    network, monkeypatch, tmp_path, named, kept
+):
+    if named is None:
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    else:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(named))
     compile_blocks(network)
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == named
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torchinductor_me"))  # as PyTorch sets it by itself
-    compile_blocks(network)
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled" if kept else named)
 
 
 def test_trying_sizes_compiles_nothing(network):
@@ -93,3 +108,11 @@ def test_a_training_step_with_it_is_the_step_without(network, tiny_recipe, toy):
         for name, loss in losses.items():
             torch.testing.assert_close(loss, expected[name], rtol=1e-4, atol=1e-6)
     assert counters["stats"]["unique_graphs"] > 1
+
+
+def test_scoring_compiles_nothing(network, tiny_recipe, tmp_path):
+    session = Session(
+        "tiny", tiny_recipe(Adversarial(), steps=1), Runtime(runs=tmp_path, tracking="none", compile=True)
+    )
+    session.run()
+    assert counters["stats"]["unique_graphs"] == 1 + len(list(blocks_of(session.build()[0].model.backbone)))
