@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
 
 from da_toolkit.errors import UserError
-from da_toolkit.workers import usable_cores
+from da_toolkit.workers import start_worker, usable_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -46,7 +46,8 @@ def run_all(
 
 
 def _use_own_cores(numbers: Any, count: int) -> None:
-    """Keep this process, and those that it starts, to its share of the cores."""
+    """Keep this process, and those that it starts, to its share of the cores; it ends with the one that started it."""
+    start_worker()
     if hasattr(os, "sched_setaffinity"):  # Linux
         cores, number = sorted(os.sched_getaffinity(0)), numbers.get()
         first = number * count % len(cores)  # there may be more jobs than cores

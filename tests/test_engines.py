@@ -1,6 +1,8 @@
 """Tasks give the same results in this process, in several, and on a real Ray instance; failures are not swallowed."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -67,3 +69,39 @@ def test_a_failure_reaches_the_caller(options):
 def test_no_jobs_at_all_is_refused():
     with pytest.raises(UserError, match="--jobs"):
         list(engines.run_all(square, [1], jobs=0))
+
+
+def wait(folder):
+    """Says which process does it, and does not end by itself."""
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def alive(process):
+    """Whether it runs: one that has ended stays in the list until its new parent asks for it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are told of their parent's end on Linux alone")
+def test_jobs_end_with_the_process_that_started_them(tmp_path):
+    code = f"import engines, test_engines; list(engines.run_all(test_engines.wait, [{str(tmp_path)!r}] * 2, jobs=2))"
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(engines.__file__).parent)])
+    main = subprocess.Popen(
+        [sys.executable, "-c", f"if __name__ == '__main__': {code}"], env=os.environ | {"PYTHONPATH": path}
+    )
+    for _ in range(1200):
+        if len(list(tmp_path.iterdir())) == 2:
+            break
+        time.sleep(0.1)
+    jobs = [int(file.name) for file in tmp_path.iterdir()]
+    assert len(jobs) == 2 and all(map(alive, jobs))
+    main.kill()
+    main.wait()
+    for _ in range(300):
+        if not any(map(alive, jobs)):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{jobs} go on")
