@@ -19,6 +19,7 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
 }
 """Files of the checkout that are pages too, and where."""
+DRAWINGS = "benchmarks/results"
 _LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)]*)?(\))")
 _ALL = re.compile(r"<!-- all of ([\w.]+) but ([\w ]*)-->")
 _MATH = re.compile(r'<(div|span) class="arithmatex">\\([\[(])(.*?)\\[\])]</\1>', re.DOTALL)
@@ -36,8 +37,9 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Pages of the files in `OUTSIDE`."""
-    for place, page in OUTSIDE.items():
+    """Pages of the files in `OUTSIDE`, and drawings of results, beside the benchmarks' page as in the checkout."""
+    drawn = {f"{DRAWINGS}/{file.name}": f"results/{file.name}" for file in (ROOT / DRAWINGS).glob("*.svg")}
+    for place, page in (OUTSIDE | drawn).items():
         files.append(File.generated(config, page, content=(ROOT / place).read_text(encoding="utf-8")))
     return files
 

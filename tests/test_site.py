@@ -51,6 +51,14 @@ def test_links_of_the_checkout_lead_to_the_sites_pages(hooks, place, written, ex
     assert hooks.on_page_markdown(written, page(place)) == (expected or written)
 
 
+def test_every_drawing_of_the_benchmarks_page_is_on_the_site(hooks, config):
+    from mkdocs.structure.files import Files
+
+    found = hooks.on_files(Files([]), config).src_uris
+    shown = re.findall(r"!\[[^]]*\]\((\S+\.svg)\)", (ROOT / "benchmarks/README.md").read_text())
+    assert "benchmarks.md" in found and len(shown) >= 4 and set(shown) <= set(found)
+
+
 def test_every_formula_becomes_mathml_without_latex_left(hooks):
     notation, every = told()
     for name, text in {"notation": notation, **{name: method.formula for name, method in every.items()}}.items():
