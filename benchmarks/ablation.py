@@ -317,6 +317,8 @@ def picture(results: list[dict[str, Any]]) -> str:
     for result in results:
         rows.setdefault(result["base"], {}).setdefault(result["row"], []).append(result)
     bases = {base: own for base, own in rows.items() if CLASSES in own and "CC" in own}
+    if not bases:
+        return ""
     charts = []
     for line, (base, found) in enumerate(bases.items()):
         for column, row in enumerate((CLASSES, "CC")):
@@ -333,8 +335,6 @@ def picture(results: list[dict[str, Any]]) -> str:
                     f'<rect x="{left}" y="{y}" width="{2.4 * right:.0f}" height="14" fill="#1f6feb"/>'
                     f'<text x="{left + 2.4 * right + 6:.0f}" y="{y + 11}">{much}</text>'
                 )
-    if not bases:
-        return ""
     height = 30 + 270 * len(bases)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 {height}" font-family="sans-serif" font-size="12">'

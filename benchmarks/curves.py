@@ -1,9 +1,11 @@
 """Learning curves of an accuracy matrix as a picture, which `tables.py` draws."""
 
 import html
+from pathlib import Path
 from typing import Any
 
-from da_toolkit.report.curves import Curve, curve_svg, style
+from da_toolkit.report.curves import curve_of, curve_svg, style
+from da_toolkit.report.runs import Run
 
 _STYLE = (
     "text{font:12px sans-serif}.rule{stroke:#ddd}.seed{stroke-width:.6;opacity:.35}.mean{stroke-width:1.8}"
@@ -13,11 +15,10 @@ _STYLE = (
 
 def svg(results: list[dict[str, Any]], protocol: str) -> str:
     """mIoU of a matrix's recipes against steps, mean and seeds, with a legend in order of the end."""
-    seeds: dict[str, list[tuple[tuple[int, float], ...]]] = {}
+    runs: dict[str, list[Run]] = {}
     for result in results:
-        looks = tuple((look["step"], look["scores"][protocol]["miou"]) for look in result["evaluations"])
-        seeds.setdefault(result["recipe"], []).append(looks)
-    curves = [Curve(name, tuple(own)) for name, own in seeds.items()]
+        runs.setdefault(result["recipe"], []).append(Run(Path(), result))
+    curves = [curve_of(name, own, protocol) for name, own in runs.items()]
     curves.sort(key=lambda curve: -curve.mean()[-1][1])
     lines = []
     for number, curve in enumerate(curves):

@@ -3,8 +3,10 @@
 import html
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from da_toolkit.report.runs import Run
 
 # Ten colours that stay apart for most colour-blind readers (Tableau's); further lines are dashed.
 COLORS = (
@@ -31,6 +33,12 @@ class Curve:
         tables = [dict(points) for points in self.seeds]
         shared = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
         return [(step, statistics.mean(table[step] for table in tables)) for step in shared]
+
+
+def curve_of(name: str, runs: Iterable[Run], protocol: str) -> Curve:
+    """A recipe's curve: the mIoU under a protocol of its runs' evaluations, those that were not scored so left out."""
+    looks = [[(e.step, miou) for e in run.evaluations if (miou := e.miou.get(protocol)) is not None] for run in runs]
+    return Curve(name, tuple(map(tuple, looks)))
 
 
 def ticks(low: float, high: float, about: int = 6) -> list[float]:

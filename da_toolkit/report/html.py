@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from da_toolkit.data.labels import LABEL_SPACES
 from da_toolkit.report.comparison import Comparison
-from da_toolkit.report.curves import Curve, curve_svg, style
+from da_toolkit.report.curves import curve_of, curve_svg, style
 from da_toolkit.report.grid import UNKNOWN, Grid, to_html
 from da_toolkit.report.page_assets import SCRIPT, STYLE, VIEWER
 from da_toolkit.report.pictures import Album, collect
@@ -131,16 +131,8 @@ def _classes(comparison: Comparison) -> str:
 
 
 def _curves(comparison: Comparison) -> str:
-    curves = [
-        Curve(
-            row.recipe,
-            tuple(
-                tuple((e.step, miou) for e in run.evaluations if (miou := e.miou.get(comparison.protocol)) is not None)
-                for run in comparison.of(row.recipe)
-            ),
-        )
-        for row in comparison.rows
-    ]
+    rows, protocol = comparison.rows, comparison.protocol
+    curves = [curve_of(row.recipe, comparison.of(row.recipe), protocol) for row in rows]
     picture = curve_svg(curves)
     if not picture:
         return '<p class="soft">Not known: no run was scored on its way (--evaluation.every).</p>'
