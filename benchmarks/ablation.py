@@ -1,6 +1,7 @@
-"""RPT's ablation on real pairs: which constraint helps, and how good its selected regions are.
+"""RPT's ablation: which constraint helps, and how good its selected regions are.
 
     python benchmarks/ablation.py --data-root FOLDER --bases adv_rpt_carla rpt_carla dacs_rpt_carla
+    python benchmarks/ablation.py --bases adv_rpt_streets
 
 Rows are overrides of one recipe: the weights of some of RPT's constraints set to 0, or whose labels it believes. The
 runs of one seed share their warm-up, in which RPT is silent and all rows are the same; each goes on from its
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy import run_one
+from accuracy import named, run_one
 from engines import run_all
 from records import keep
 from rich.progress import track
@@ -33,7 +34,7 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.data.transforms import resized_label
 from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.files import write_json
-from da_toolkit.recipe import Recipe, find_recipe, load_recipe
+from da_toolkit.recipe import Recipe, demo_version, find_recipe, load_recipe
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.runs.checkpoint import Checkpoints
@@ -78,7 +79,16 @@ BASES = {
     **{base: ("none", "CC", "PC + CC", "all") for base in ("rpt_carla", "dacs_rpt_carla")},
     "adv_rpt_camvid": ("none", "PC", "CC", "PC + CC", "all", CLASSES),
     **{base: ("none", "all") for base in ("rpt_camvid", "target_bn_rpt_camvid")},
+    "adv_rpt_streets": ("none", "CC", "all"),
 }
+
+
+def based_on(base: str) -> Recipe:
+    """The recipe of that name or file, or of a method on the embedded street world."""
+    method, _, pair = base.rpartition("_")
+    if pair != "streets":
+        return load_recipe(find_recipe(base))
+    return demo_version(load_recipe(find_recipe(named(method, pair))))
 
 
 def overridden(recipe: Recipe, row: Override) -> Recipe:
@@ -132,9 +142,9 @@ def run_row(base: str, row: str, runtime: Runtime) -> dict[str, Any]:
     """Train one row from its seed's warm-up, score it, and look at what its frozen knowledge was worth.
 
     Args:
-        base: a recipe's name or file.
+        base: a recipe's name or file, or a method's name and "_streets".
     """
-    whole = load_recipe(find_recipe(base))
+    whole = based_on(base)
     recipe = overridden(whole, ROWS[row])
     name = Path(base).stem
     session = Session(f"{name}_{re.sub('[^a-z]+', '_', row.lower()).strip('_')}", recipe, runtime)
@@ -355,7 +365,7 @@ def _spread(values: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, help="folder that holds the data sets (not needed for streets)")
     parser.add_argument("--bases", nargs="+", default=list(BASES), help=f"of {', '.join(BASES)}")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help=f"of {', '.join(ROWS)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

@@ -10,7 +10,7 @@ from da_toolkit.models.deeplab import LightDeepLabV3Plus
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.settings.optim import AdamW, LearningRate
 
-STEPS = 400
+STEPS = 250
 SIZE = (96, 192)
 LR_OF_TRAINED = 1e-4
 
@@ -30,7 +30,7 @@ def demo_version(recipe: Recipe, steps: int = STEPS) -> Recipe:
             LightDeepLabV3Plus(weights=_demo_run(recipe) if trained else "packaged", width=48, aux=recipe.model.aux)
         ),
         schedule=recipe.schedule.scaled(steps),
-        optimizer=AdamW(lr=LR_OF_TRAINED, head_multiplier=1) if trained else AdamW(lr=1.5e-3, head_multiplier=2),
+        optimizer=AdamW(lr=LR_OF_TRAINED, head_multiplier=1) if trained else AdamW(lr=2e-3, head_multiplier=10),
         learning_rate=LearningRate(warmup=min(20, steps // 4)),
         batch_size=2,
         accumulate=1,
