@@ -212,21 +212,18 @@ def true_labels(trainer: Trainer) -> Iterator[None]:
     counts, _ = trainer.images.regions.survey(trainer.images.target)
     truth = torch.from_numpy(region_truth(trainer, RegionRows(counts, torch.device("cpu"))))
     right = torch.where(truth.sum(1) > 0, truth.argmax(1), IGNORE)
-    freeze = RPTTerm._freeze
+    learn = RPTTerm._learn
 
-    def corrected(term: RPTTerm, table: RegionTable) -> None:
-        freeze(term, table)
+    def corrected(term: RPTTerm, labels: dict[str, torch.Tensor], table: RegionTable) -> None:
         named = term.categories.labels(right.to(table.votes.device)).byte()
-        for labels in term.labels.values():
-            labels[:-1] = torch.where(labels[:-1] != IGNORE, named, IGNORE)
-        term.doubted = 0  # a true label may name any category
-        term.believed = torch.ones_like(term.believed)
+        named = torch.cat([named, named.new_full((1,), IGNORE)])
+        learn(term, {name: named.where(found != IGNORE, IGNORE) for name, found in labels.items()}, table)
 
-    RPTTerm._freeze = corrected
+    RPTTerm._learn = corrected
     try:
         yield
     finally:
-        RPTTerm._freeze = freeze
+        RPTTerm._learn = learn
 
 
 def _purity(counts: np.ndarray) -> float:

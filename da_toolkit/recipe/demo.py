@@ -10,7 +10,7 @@ from da_toolkit.models.deeplab import LightDeepLabV3Plus
 from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.settings.optim import AdamW, LearningRate
 
-STEPS = 250
+STEPS = 300
 SIZE = (96, 192)
 LR_OF_TRAINED = 1e-4
 

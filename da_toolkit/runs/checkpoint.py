@@ -14,7 +14,7 @@ from torch import nn
 from da_toolkit.errors import UserError
 from da_toolkit.files import write_whole
 
-FORMAT = 3
+FORMAT = 4
 """Counts the changes to what a checkpoint holds."""
 
 

@@ -38,7 +38,7 @@ from da_toolkit.regularizers.rpt.logic import (
 )
 from da_toolkit.regularizers.rpt.patch import Patch, region_loss
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_share
-from da_toolkit.regularizers.rpt.trust import cluster_agreement, renormalised
+from da_toolkit.regularizers.rpt.trust import balanced, believed_labels, cluster_agreement, label_shares
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.categories import Categories, Level
 from da_toolkit.terms.stages import StageContext
@@ -119,8 +119,6 @@ class RPTTerm(Term):
 
     looks_at = ("target",)
 
-    believed: Tensor  # bool [categories]
-
     def __init__(self, settings: RPT, context: BuildContext) -> None:
         super().__init__()
         self.settings, self.context = settings, context
@@ -132,8 +130,8 @@ class RPTTerm(Term):
         self.assignment: Tensor | None = None
         self.labels: dict[str, Tensor] = {}
         self.categories = Categories(context.label_space, settings.level)
-        self.register_buffer("believed", torch.ones(len(self.categories), dtype=torch.bool))
-        self.doubted = 0  # categories that are not believed
+        self.shares: dict[str, Tensor] = {}
+        """Of each category among the labels of a constraint that has some."""
 
     def begin_stage(self, stage: StageContext) -> None:
         if stage.stage.round == 0:
@@ -157,27 +155,25 @@ class RPTTerm(Term):
         """Labels for this round."""
         table.sum_over_ranks()
         settings = self.settings
+        labels: dict[str, Tensor] = {}
+        if settings.patch.weight:
+            labels["patch"] = settings.patch.labels(table)
+        if settings.cluster.weight and self.assignment is not None:
+            labels["cluster"] = settings.cluster.labels(table, self.assignment)
         if settings.trust and self.assignment is not None:
             agreement = cluster_agreement(table, self.assignment)
-            self.believed = agreement >= settings.trust
-            self._count_doubted()
+            labels = {name: believed_labels(found, agreement >= settings.trust) for name, found in labels.items()}
             named = zip(self.categories.names, agreement.tolist(), strict=True)
             self.reported |= {f"rpt_trust_{name}": value for name, value in named}
-        if settings.patch.weight:
-            self.labels["patch"] = self._believed(settings.patch.labels(table))
-        if settings.cluster.weight and self.assignment is not None:
-            self.labels["cluster"] = self._believed(settings.cluster.labels(table, self.assignment))
-        for name, labels in self.labels.items():
-            self.reported[f"rpt_{name}_share"] = selected_share(table, labels)
+        self._learn(labels, table)
 
-    def _count_doubted(self) -> None:
-        """Once a round, so that no step asks the device."""
-        self.doubted = len(self.believed) - int(self.believed.sum())
-
-    def _believed(self, labels: Tensor) -> Tensor:
-        """The labels of believed categories, else 255; uint8 [total+1]."""
-        known = labels != IGNORE
-        return labels.where(known & self.believed[labels.where(known, 0).long()], IGNORE)
+    def _learn(self, labels: dict[str, Tensor], table: RegionTable) -> None:
+        """Take these labels, uint8 [total+1] of each constraint, for this round."""
+        self.labels = labels
+        shares = {name: label_shares(table, found) for name, found in labels.items()}
+        self.shares = {name: found for name, found in shares.items() if found.any()}
+        for name, found in labels.items():
+            self.reported[f"rpt_{name}_share"] = selected_share(table, found)
 
     def numbers(self) -> dict[str, float]:
         """Shares of target pixels in selected regions, how far each category is to be believed, and the logic's quality
@@ -221,16 +217,15 @@ class RPTTerm(Term):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         settings, view, losses = self.settings, step.target, {}
-        if self.labels and self.rows is not None and self.doubted < len(self.categories):
+        if self.shares and self.rows is not None:
             rows = self.rows.of(view.batch.index, view.regions)
             sure = self.categories.log_probabilities(view.log_probabilities())
-            found = renormalised(sure, self.believed) if self.doubted else sure
-            if "patch" in self.labels:
-                label = self.labels["patch"][rows].long()
-                losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(found, label, sure)
-            if "cluster" in self.labels:
-                label = self.labels["cluster"][rows].long()
-                losses["rpt_cluster"] = settings.cluster.weight * region_loss(found, label)
+            for name, shares in self.shares.items():
+                found, label = balanced(sure, shares), self.labels[name][rows].long()
+                if name == "patch":
+                    losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(found, label, sure)
+                else:
+                    losses["rpt_cluster"] = settings.cluster.weight * region_loss(found, label)
         if self.logic_trained:
             loss, _ = logic_loss(settings.logic, self.logic, view.probabilities())
             losses["rpt_logic"] = settings.logic.weight * loss
@@ -298,6 +293,7 @@ class RPTTerm(Term):
     def get_extra_state(self) -> dict[str, Any]:
         return {
             "labels": self.labels,
+            "shares": self.shares,
             "counts": self.rows.counts if self.rows else None,
             "assignment": self.assignment,
             "logic_trained": self.logic_trained,
@@ -305,9 +301,8 @@ class RPTTerm(Term):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.labels = state["labels"]
+        self.labels, self.shares = state["labels"], state["shares"]
         if state["counts"] is not None:
             self.rows = RegionRows(state["counts"], next(iter(self.labels.values())).device)
         self.assignment, self.reported = state["assignment"], state["reported"]
         self.logic_trained = state["logic_trained"]
-        self._count_doubted()  # `believed` is a buffer, and loaded before this

@@ -1,4 +1,4 @@
-"""Which categories' region labels are believed, told without target labels by the clusters that they fall into."""
+"""Which categories' region labels are believed, and what a label says against the categories of others."""
 
 import torch
 from torch import Tensor
@@ -28,14 +28,32 @@ def cluster_agreement(table: RegionTable, assignment: Tensor) -> Tensor:
     return (alike / total.where(total > 0, 1)).float()
 
 
-def renormalised(log_probabilities: Tensor, believed: Tensor) -> Tensor:
-    """[B,C,H,W]: log-probabilities given that the pixel has one of the believed categories; -inf for the others.
+def believed_labels(labels: Tensor, believed: Tensor) -> Tensor:
+    """The labels, uint8 of any shape, of categories that are `believed`, bool [C]; 255 in the place of others."""
+    known = labels != IGNORE
+    return labels.where(known & believed[labels.where(known, 0).long()], IGNORE)
 
-    A label of a believed category then says nothing against the others: learning the large and sure regions alone, a
-    network would forget those.
+
+def label_shares(table: RegionTable, labels: Tensor) -> Tensor:
+    """float32 [C]: the share of each category among the seen pixels that have a label; all 0 where none has.
+
+    Args:
+        labels: uint8 [total+1], 255 = none.
+    """
+    pixels = table.votes.sum(1).double()
+    named = pixels.new_zeros(IGNORE + 1).index_add_(0, labels.long(), pixels)[: table.num_classes]
+    return (named / named.sum().clamp(min=1)).float()
+
+
+def balanced(log_probabilities: Tensor, shares: Tensor) -> Tensor:
+    """[B,C,H,W]: log of `shares[c] P[c]`, made to sum to 1; -inf for a category without labels.
+
+    Logit adjustment (Menon et al., ICLR 2021, arXiv 2007.07314), or balanced softmax: a label of a frequent category
+    asks for little, one of a rare category for much, so large sure regions do not drown what is rare. A category that no
+    label names is not spoken against: learning the others alone, a network would forget it.
 
     Args:
         log_probabilities: [B,C,H,W].
-        believed: bool [C], at least one of them true.
+        shares: [C] of the labels, at least one above 0.
     """
-    return log_probabilities.masked_fill(~believed[:, None, None], -torch.inf).log_softmax(1)
+    return (log_probabilities + shares.log()[:, None, None]).log_softmax(1)

@@ -1,6 +1,7 @@
 """Whose region labels are believed, and what they say against the others."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from da_toolkit.methods import SourceOnly
 from da_toolkit.recipe import Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
-from da_toolkit.regularizers.rpt.trust import cluster_agreement, renormalised
+from da_toolkit.regularizers.rpt.trust import balanced, believed_labels, cluster_agreement, label_shares
 from da_toolkit.terms.categories import Categories
 from da_toolkit.terms.step import Step
 from da_toolkit.training.state import load_state, state_of
@@ -54,15 +55,39 @@ def test_agreement_equals_a_loop_over_pixels():
     assert cluster_agreement(table_of(votes.tolist()), assignment).tolist() == pytest.approx(expected)
 
 
-def test_a_label_says_nothing_against_categories_that_are_not_believed():
+def test_a_label_says_nothing_against_categories_without_labels():
     logits = torch.randn(1, 4, 2, 2, requires_grad=True)
-    believed = torch.tensor([True, False, True, True])
-    loss = -renormalised(logits.log_softmax(1), believed)[:, 2].mean()
-    expected = -logits[:, [0, 2, 3]].log_softmax(1)[:, 1].mean()
+    loss = -balanced(logits.log_softmax(1), torch.tensor([0.25, 0.0, 0.25, 0.5]))[:, 2].mean()
+    weighed = logits[:, [0, 2, 3]].exp() * torch.tensor([1.0, 1.0, 2.0])[:, None, None]
+    expected = -(weighed[:, 1] / weighed.sum(1)).log().mean()
     torch.testing.assert_close(loss, expected)
     loss.backward()
     torch.testing.assert_close(logits.grad[:, 1], torch.zeros(1, 2, 2), atol=1e-7, rtol=0)
     assert logits.grad[:, 0].abs().min() > 0
+
+
+def test_labels_of_equal_shares_are_learned_as_they_are():
+    sure = torch.randn(2, 3, 2, 2).log_softmax(1)
+    torch.testing.assert_close(balanced(sure, torch.full((3,), 1 / 3)), sure)
+
+
+def test_a_rare_label_asks_for_more_than_a_frequent_one():
+    undecided = torch.zeros(1, 2, 1, 1).log_softmax(1)
+    frequent, rare = -balanced(undecided, torch.tensor([0.9, 0.1])).flatten()
+    assert frequent.item() == pytest.approx(-math.log(0.9)) and rare.item() == pytest.approx(-math.log(0.1))
+
+
+def test_shares_are_of_the_pixels_of_labelled_regions():
+    table = table_of([[10, 0, 0], [6, 4, 0], [0, 5, 0], [0, 0, 0], [0, 0, 30]])
+    labels = torch.tensor([0, 1, 0, 2, IGNORE, IGNORE], dtype=torch.uint8)
+    assert label_shares(table, labels).tolist() == pytest.approx([15 / 25, 10 / 25, 0])
+    assert label_shares(table, torch.full_like(labels, IGNORE)).tolist() == [0, 0, 0]
+
+
+def test_labels_of_doubted_categories_are_left_out():
+    labels = torch.tensor([0, 1, IGNORE, 2], dtype=torch.uint8)
+    believed = torch.tensor([True, False, True])
+    assert believed_labels(labels, believed).tolist() == [0, IGNORE, IGNORE, 2]
 
 
 def test_a_category_is_as_likely_as_its_classes_together():
@@ -101,6 +126,7 @@ def test_the_loss_is_that_of_the_categories(tiny_trainer):
     assert set(term.labels["patch"].tolist()) <= {*range(7), IGNORE}
     found = term.losses(step)["rpt_patch"]
     probabilities = step.target.logits().softmax(1)
+    merged = term.categories.probabilities(probabilities) * term.shares["patch"][:, None, None]
     total, count = 0.0, 0
     rows = term.rows.of(step.target.batch.index, step.target.regions)
     for image in range(rows.shape[0]):
@@ -108,7 +134,7 @@ def test_the_loss_is_that_of_the_categories(tiny_trainer):
             for x in range(rows.shape[2]):
                 label = int(term.labels["patch"][rows[image, y, x]])
                 if label != IGNORE:
-                    own = probabilities[image, list(term.categories.members[label]), y, x].sum()
+                    own = merged[image, label, y, x] / merged[image, :, y, x].sum()
                     total, count = total - own.log().item(), count + 1
     assert count > 0 and found.item() == pytest.approx(total / count, rel=1e-4)
 
@@ -122,9 +148,11 @@ def test_what_is_not_believed_is_not_learned_and_is_told(tiny_trainer):
     # All look alike: 190 of 259 pixels lie in regions called flat, 69 in those called construction.
     assert term.numbers()["rpt_trust_flat"] == pytest.approx(190 / 259)
     assert term.numbers()["rpt_trust_construction"] == pytest.approx(69 / 259)
-    assert term.believed.tolist() == [True] + 6 * [False] and term.doubted == 6
     assert term.labels["patch"].tolist() == [0, IGNORE, 0, IGNORE, IGNORE]
     assert term.labels["cluster"].tolist() == [0, 0, 0, 0, IGNORE]
+    assert {name: found.tolist() for name, found in term.shares.items()} == dict.fromkeys(
+        ("patch", "cluster"), [1, 0, 0, 0, 0, 0, 0]
+    )
 
 
 def test_where_nothing_is_believed_nothing_is_learned(tiny_trainer):
@@ -135,7 +163,7 @@ def test_where_nothing_is_believed_nothing_is_learned(tiny_trainer):
     table.mass[:] = table.votes.float()
     term.rows, term.assignment = table.rows, torch.zeros(table.rows.total, dtype=torch.int64)
     term._freeze(table)
-    assert term.doubted == 7 and term.losses(step) == {}
+    assert set(term.labels) == {"patch", "cluster"} and term.losses(step) == {}
 
 
 def test_what_is_believed_is_resumed(tiny_trainer):
@@ -143,8 +171,9 @@ def test_what_is_believed_is_resumed(tiny_trainer):
     again = tiny_trainer(trainer.recipe.method, schedule=trainer.recipe.schedule)
     load_state(again, state_of(trainer))
     mine, its = trainer.terms[-1], again.terms[-1]
-    assert mine.believed.tolist() == its.believed.tolist() and mine.doubted == its.doubted
-    assert mine.doubted == 7 - int(mine.believed.sum()) or len(mine.categories) != 7
+    assert mine.shares and mine.shares.keys() == its.shares.keys()
+    for name, found in mine.shares.items():
+        assert found.tolist() == its.shares[name].tolist() and found.sum().item() == pytest.approx(1)
 
 
 def test_clusters_are_made_for_trust_alone(tiny_trainer):
