@@ -1,6 +1,5 @@
 """Which categories' region labels are believed, and what a label says against the categories of others."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,8 +48,8 @@ def balanced(log_probabilities: Tensor, shares: Tensor) -> Tensor:
     """[B,C,H,W]: log of `shares[c] P[c]`, made to sum to 1; -inf for a category without labels.
 
     Logit adjustment (Menon et al., ICLR 2021, arXiv 2007.07314), or balanced softmax: a label of a frequent category
-    asks for little, one of a rare category for much, so large sure regions do not drown what is rare. A category that no
-    label names is not spoken against: learning the others alone, a network would forget it.
+    asks for little, one of a rare category for much, so large sure regions do not drown what is rare. A category that
+    no label names is not spoken against: learning the others alone, a network would forget it.
 
     Args:
         log_probabilities: [B,C,H,W].
