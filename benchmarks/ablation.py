@@ -92,9 +92,12 @@ def based_on(base: str) -> Recipe:
 
 
 def overridden(recipe: Recipe, row: Override) -> Recipe:
-    """The recipe with the row's settings of RPT, its constraints of weight 1 or off, and without validators."""
+    """The recipe with the row's settings of RPT and without validators; a constraint that is on has the recipe's weight,
+    or 1 where that is 0."""
     *others, regularizer = recipe.method.regularizers
-    parts = {part: dataclasses.replace(getattr(regularizer, part), weight=float(part in row.parts)) for part in PARTS}
+    found = {part: getattr(regularizer, part) for part in PARTS}
+    weights = {part: (found[part].weight or 1.0) if part in row.parts else 0.0 for part in PARTS}
+    parts = {part: dataclasses.replace(found[part], weight=weights[part]) for part in PARTS}
     rpt = dataclasses.replace(regularizer, **parts, **row.changes)
     method = dataclasses.replace(recipe.method, regularizers=(*others, rpt))
     evaluation = dataclasses.replace(recipe.evaluation, validators=0)

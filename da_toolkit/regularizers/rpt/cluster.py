@@ -32,7 +32,7 @@ _PASSES = 2  # over the features, in `assign_clusters`: one fits the projection,
 class Cluster:
     """Cluster-based consistency (Zhang et al., CVPR 2020; selection and defaults are our reconstruction)."""
 
-    weight: float = 1.0
+    weight: float = 0.5
     """Weight of the loss; 0 = off."""
     threshold: float = 0.9
     """A cluster is selected when its purity, the winning share of its pixels' votes, exceeds this, 0..1."""
