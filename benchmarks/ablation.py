@@ -92,8 +92,8 @@ def based_on(base: str) -> Recipe:
 
 
 def overridden(recipe: Recipe, row: Override) -> Recipe:
-    """The recipe with the row's settings of RPT and without validators; a constraint that is on has the recipe's weight,
-    or 1 where that is 0."""
+    """The recipe with the row's settings of RPT and without validators; a constraint that is on has the recipe's
+    weight, or 1 where that is 0."""
     *others, regularizer = recipe.method.regularizers
     found = {part: getattr(regularizer, part) for part in PARTS}
     weights = {part: (found[part].weight or 1.0) if part in row.parts else 0.0 for part in PARTS}
