@@ -3,9 +3,10 @@
     python benchmarks/ablation.py --data-root FOLDER --bases adv_rpt_carla rpt_carla dacs_rpt_carla
     python benchmarks/ablation.py --bases adv_rpt_streets
 
-Rows are overrides of one recipe: the weights of some of RPT's constraints set to 0, or whose labels it believes. The
-runs of one seed share their warm-up, in which RPT is silent and all rows are the same; each goes on from its
-checkpoint. Resumable run by run.
+Rows are overrides of one recipe: the weights of some of RPT's constraints set to 0, or whose labels it believes; a
+constraint that is on has the recipe's weight (clusters 0.5), or 1 where that is 0 (patches, logic). The runs of one
+seed share their warm-up, in which RPT is silent and all rows are the same; each goes on from its checkpoint. Resumable
+run by run.
 
 Target labels are read after training only, to tell how pure regions and clusters are and how often a frozen label is
 right. The one exception says so: in the oracle's row the selected regions carry their true label, which tells what
@@ -34,7 +35,7 @@ from da_toolkit.data.labels import IGNORE
 from da_toolkit.data.transforms import resized_label
 from da_toolkit.errors import UserError, exits_cleanly
 from da_toolkit.files import write_json
-from da_toolkit.recipe import Recipe, demo_version, find_recipe, load_recipe
+from da_toolkit.recipe import Recipe, demo_version, find_recipe, load_recipe, recipe_files
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
 from da_toolkit.regularizers.rpt.term import RPTTerm
 from da_toolkit.runs.checkpoint import Checkpoints
@@ -68,10 +69,11 @@ ROWS: dict[str, Override] = {
     "CC": Override(("cluster",)),
     "SL": Override(("logic",)),
     "PC + CC": Override(("patch", "cluster")),
+    "CC, not balanced": Override(("cluster",), {"balance": 0.0}),
     "all": Override(),
     "all, every category believed": Override(changes={"trust": 0.0}),
     "all, labels of classes": Override(changes={"level": "class"}),
-    CLASSES: Override(changes={"level": "class", "trust": 0.0}),
+    CLASSES: Override(changes={"level": "class", "trust": 0.0, "balance": 0.0}),
     ORACLE: Override(),
 }
 BASES = {
@@ -79,14 +81,14 @@ BASES = {
     **{base: ("none", "CC", "PC + CC", "all") for base in ("rpt_carla", "dacs_rpt_carla")},
     "adv_rpt_camvid": ("none", "PC", "CC", "PC + CC", "all", CLASSES),
     **{base: ("none", "all") for base in ("rpt_camvid", "target_bn_rpt_camvid")},
-    "adv_rpt_streets": ("none", "CC", "all"),
+    "adv_rpt_streets": ("none", "CC", "CC, not balanced", "all"),
 }
 
 
 def based_on(base: str) -> Recipe:
     """The recipe of that name or file, or of a method on the embedded street world."""
     method, _, pair = base.rpartition("_")
-    if pair != "streets":
+    if pair != "streets" or base in recipe_files():
         return load_recipe(find_recipe(base))
     return demo_version(load_recipe(find_recipe(named(method, pair))))
 
@@ -215,18 +217,18 @@ def true_labels(trainer: Trainer) -> Iterator[None]:
     counts, _ = trainer.images.regions.survey(trainer.images.target)
     truth = torch.from_numpy(region_truth(trainer, RegionRows(counts, torch.device("cpu"))))
     right = torch.where(truth.sum(1) > 0, truth.argmax(1), IGNORE)
-    learn = RPTTerm._learn
+    set_labels = RPTTerm._set_labels
 
     def corrected(term: RPTTerm, labels: dict[str, torch.Tensor], table: RegionTable) -> None:
-        named = term.categories.labels(right.to(table.votes.device)).byte()
-        named = torch.cat([named, named.new_full((1,), IGNORE)])
-        learn(term, {name: named.where(found != IGNORE, IGNORE) for name, found in labels.items()}, table)
+        true = term.categories.labels(right.to(table.votes.device)).byte()
+        true = torch.cat([true, true.new_full((1,), IGNORE)])
+        set_labels(term, {name: true.where(found != IGNORE, IGNORE) for name, found in labels.items()}, table)
 
-    RPTTerm._learn = corrected
+    RPTTerm._set_labels = corrected
     try:
         yield
     finally:
-        RPTTerm._learn = learn
+        RPTTerm._set_labels = set_labels
 
 
 def _purity(counts: np.ndarray) -> float:

@@ -207,7 +207,7 @@ def test_evaluations_on_the_way_change_nothing_that_is_trained(tmp_path, tiny_re
 def test_check_builds_prints_and_stops(tmp_path, monkeypatch, capsys):
     call(monkeypatch, run, "adaptseg_gta", "--demo", "--check", "--runs", tmp_path, "--seed", 3)
     out = capsys.readouterr().out
-    assert "Streets-game train: 400 images" in out and "optimizer.lr: 0.0015\n" in out and "AdversarialTerm" in out
+    assert "Streets-game train: 400 images" in out and "optimizer.lr: 0.002\n" in out and "AdversarialTerm" in out
     assert not list(tmp_path.iterdir())
 
 

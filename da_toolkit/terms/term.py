@@ -132,7 +132,7 @@ class Method:
     """Terms that join this method's own."""
     class_balance: float = 0.0
     """Weights (class frequency)^-class_balance in the cross-entropy of true labels: 0 = none, 0.5 = inverse square
-    root. Labels that a network makes itself, RPT's too, have none."""
+    root. Labels that a network makes itself have none (RPT balances its own)."""
     average: Literal["labelled", "all"] = "labelled"
     """Pixels over which the cross-entropy of true labels is averaged: those with a label, or all, so that images with
     many ignored pixels count less (DAFormer)."""

@@ -38,7 +38,7 @@ from da_toolkit.regularizers.rpt.logic import (
 )
 from da_toolkit.regularizers.rpt.patch import Patch, region_loss
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable, selected_share
-from da_toolkit.regularizers.rpt.trust import balanced, believed_labels, cluster_agreement, label_shares
+from da_toolkit.regularizers.rpt.trust import believed_labels, cluster_agreement, label_prior, logit_adjusted
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.categories import Categories, Level
 from da_toolkit.terms.stages import StageContext
@@ -80,10 +80,15 @@ class RPT(Regularizer):
     trust: float = 0.3
     """A category's labels are believed where at least this share of what looks like it is called the same, 0..1
     (`cluster_agreement`). Those of the others are not used, and no label speaks against them. 0 = all are believed."""
+    balance: float = 1.0
+    """Strength of the logit adjustment by the labels' frequency (`logit_adjusted`), at least 0: large sure regions then
+    drown less of what is rare. 0 = every label counts alike, as recalled of the paper."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.trust <= 1:
             raise UserError(f"rpt.trust lies in 0..1, got {self.trust}.")
+        if not 0 <= self.balance < float("inf"):
+            raise UserError(f"rpt.balance must be at least 0, got {self.balance}.")
 
     @property
     def clustered(self) -> bool:
@@ -130,8 +135,8 @@ class RPTTerm(Term):
         self.assignment: Tensor | None = None
         self.labels: dict[str, Tensor] = {}
         self.categories = Categories(context.label_space, settings.level)
-        self.shares: dict[str, Tensor] = {}
-        """Of each category among the labels of a constraint that has some."""
+        self.priors: dict[str, Tensor] = {}
+        """Float [categories]: how frequent each one's labels are, for each constraint that has some."""
 
     def begin_stage(self, stage: StageContext) -> None:
         if stage.stage.round == 0:
@@ -165,13 +170,13 @@ class RPTTerm(Term):
             labels = {name: believed_labels(found, agreement >= settings.trust) for name, found in labels.items()}
             named = zip(self.categories.names, agreement.tolist(), strict=True)
             self.reported |= {f"rpt_trust_{name}": value for name, value in named}
-        self._learn(labels, table)
+        self._set_labels(labels, table)
 
-    def _learn(self, labels: dict[str, Tensor], table: RegionTable) -> None:
+    def _set_labels(self, labels: dict[str, Tensor], table: RegionTable) -> None:
         """Take these labels, uint8 [total+1] of each constraint, for this round."""
         self.labels = labels
-        shares = {name: label_shares(table, found) for name, found in labels.items()}
-        self.shares = {name: found for name, found in shares.items() if found.any()}
+        priors = {name: label_prior(table, found) for name, found in labels.items()}
+        self.priors = {name: prior for name, prior in priors.items() if prior.any()}
         for name, found in labels.items():
             self.reported[f"rpt_{name}_share"] = selected_share(table, found)
 
@@ -217,11 +222,11 @@ class RPTTerm(Term):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         settings, view, losses = self.settings, step.target, {}
-        if self.shares and self.rows is not None:
+        if self.priors and self.rows is not None:
             rows = self.rows.of(view.batch.index, view.regions)
             sure = self.categories.log_probabilities(view.log_probabilities())
-            for name, shares in self.shares.items():
-                found, label = balanced(sure, shares), self.labels[name][rows].long()
+            for name, prior in self.priors.items():
+                found, label = logit_adjusted(sure, prior, settings.balance), self.labels[name][rows].long()
                 if name == "patch":
                     losses["rpt_patch"] = settings.patch.weight * settings.patch.loss(found, label, sure)
                 else:
@@ -293,7 +298,7 @@ class RPTTerm(Term):
     def get_extra_state(self) -> dict[str, Any]:
         return {
             "labels": self.labels,
-            "shares": self.shares,
+            "priors": self.priors,
             "counts": self.rows.counts if self.rows else None,
             "assignment": self.assignment,
             "logic_trained": self.logic_trained,
@@ -301,7 +306,7 @@ class RPTTerm(Term):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.labels, self.shares = state["labels"], state["shares"]
+        self.labels, self.priors = state["labels"], state["priors"]
         if state["counts"] is not None:
             self.rows = RegionRows(state["counts"], next(iter(self.labels.values())).device)
         self.assignment, self.reported = state["assignment"], state["reported"]

@@ -1,5 +1,6 @@
-"""Which categories' region labels are believed, and what a label says against the categories of others."""
+"""Which region labels are used, and how they are balanced by their frequency."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,7 +34,7 @@ def believed_labels(labels: Tensor, believed: Tensor) -> Tensor:
     return labels.where(known & believed[labels.where(known, 0).long()], IGNORE)
 
 
-def label_shares(table: RegionTable, labels: Tensor) -> Tensor:
+def label_prior(table: RegionTable, labels: Tensor) -> Tensor:
     """float32 [C]: the share of each category among the seen pixels that have a label; all 0 where none has.
 
     Args:
@@ -44,15 +45,17 @@ def label_shares(table: RegionTable, labels: Tensor) -> Tensor:
     return (named / named.sum().clamp(min=1)).float()
 
 
-def balanced(log_probabilities: Tensor, shares: Tensor) -> Tensor:
-    """[B,C,H,W]: log of `shares[c] P[c]`, made to sum to 1; -inf for a category without labels.
+def logit_adjusted(log_probabilities: Tensor, prior: Tensor, strength: float = 1.0) -> Tensor:
+    """[B,C,H,W]: log of `prior[c] ** strength * P[c]`, made to sum to 1; -inf for a category whose prior is 0.
 
-    Logit adjustment (Menon et al., ICLR 2021, arXiv 2007.07314), or balanced softmax: a label of a frequent category
-    asks for little, one of a rare category for much, so large sure regions do not drown what is rare. A category that
-    no label names is not spoken against: learning the others alone, a network would forget it.
+    Logit adjustment (Menon et al., ICLR 2021, arXiv 2007.07314): learned as these, a label of a frequent category asks
+    for little and one of a rare category for much. A category that no label names is not spoken against: learning the
+    others alone, a network would forget it.
 
     Args:
         log_probabilities: [B,C,H,W].
-        shares: [C] of the labels, at least one above 0.
+        prior: [C], the frequency of each category's labels, at least one above 0.
+        strength: at least 0; with 0 only what no label names is left out.
     """
-    return (log_probabilities + shares.log()[:, None, None]).log_softmax(1)
+    added = (strength * prior.log()).where(prior > 0, -torch.inf)
+    return (log_probabilities + added[:, None, None]).log_softmax(1)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from da_toolkit.methods import SourceOnly
 from da_toolkit.recipe import Schedule, Stage, rounds
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
-from da_toolkit.regularizers.rpt.trust import balanced, believed_labels, cluster_agreement, label_shares
+from da_toolkit.regularizers.rpt.trust import believed_labels, cluster_agreement, label_prior, logit_adjusted
 from da_toolkit.terms.categories import Categories
 from da_toolkit.terms.step import Step
 from da_toolkit.training.state import load_state, state_of
@@ -57,7 +59,7 @@ def test_agreement_equals_a_loop_over_pixels():
 
 def test_a_label_says_nothing_against_categories_without_labels():
     logits = torch.randn(1, 4, 2, 2, requires_grad=True)
-    loss = -balanced(logits.log_softmax(1), torch.tensor([0.25, 0.0, 0.25, 0.5]))[:, 2].mean()
+    loss = -logit_adjusted(logits.log_softmax(1), torch.tensor([0.25, 0.0, 0.25, 0.5]))[:, 2].mean()
     weighed = logits[:, [0, 2, 3]].exp() * torch.tensor([1.0, 1.0, 2.0])[:, None, None]
     expected = -(weighed[:, 1] / weighed.sum(1)).log().mean()
     torch.testing.assert_close(loss, expected)
@@ -66,22 +68,29 @@ def test_a_label_says_nothing_against_categories_without_labels():
     assert logits.grad[:, 0].abs().min() > 0
 
 
+def test_without_strength_only_categories_without_labels_are_left_out():
+    logits = torch.randn(1, 4, 2, 2)
+    found = logit_adjusted(logits.log_softmax(1), torch.tensor([0.2, 0.0, 0.7, 0.1]), strength=0.0)
+    torch.testing.assert_close(found[:, [0, 2, 3]], logits[:, [0, 2, 3]].log_softmax(1))
+    assert (found[:, 1] == -torch.inf).all()
+
+
 def test_labels_of_equal_shares_are_learned_as_they_are():
     sure = torch.randn(2, 3, 2, 2).log_softmax(1)
-    torch.testing.assert_close(balanced(sure, torch.full((3,), 1 / 3)), sure)
+    torch.testing.assert_close(logit_adjusted(sure, torch.full((3,), 1 / 3)), sure)
 
 
 def test_a_rare_label_asks_for_more_than_a_frequent_one():
     undecided = torch.zeros(1, 2, 1, 1).log_softmax(1)
-    frequent, rare = -balanced(undecided, torch.tensor([0.9, 0.1])).flatten()
+    frequent, rare = -logit_adjusted(undecided, torch.tensor([0.9, 0.1])).flatten()
     assert frequent.item() == pytest.approx(-math.log(0.9)) and rare.item() == pytest.approx(-math.log(0.1))
 
 
 def test_shares_are_of_the_pixels_of_labelled_regions():
     table = table_of([[10, 0, 0], [6, 4, 0], [0, 5, 0], [0, 0, 0], [0, 0, 30]])
     labels = torch.tensor([0, 1, 0, 2, IGNORE, IGNORE], dtype=torch.uint8)
-    assert label_shares(table, labels).tolist() == pytest.approx([15 / 25, 10 / 25, 0])
-    assert label_shares(table, torch.full_like(labels, IGNORE)).tolist() == [0, 0, 0]
+    assert label_prior(table, labels).tolist() == pytest.approx([15 / 25, 10 / 25, 0])
+    assert label_prior(table, torch.full_like(labels, IGNORE)).tolist() == [0, 0, 0]
 
 
 def test_labels_of_doubted_categories_are_left_out():
@@ -120,23 +129,34 @@ def untrained(tiny_trainer, regularizer):
     return tiny_trainer(SourceOnly(regularizers=(regularizer,)), schedule=Schedule(rounds(1, 2)))
 
 
-def test_the_loss_is_that_of_the_categories(tiny_trainer):
-    trainer, _ = after_rounds(tiny_trainer, dataclasses.replace(SMALL, cluster=Cluster(weight=0.0)))
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_the_loss_is_that_of_the_categories(tiny_trainer, balance):
+    settings = dataclasses.replace(SMALL, cluster=Cluster(weight=0.0), balance=balance)
+    trainer = untrained(tiny_trainer, settings)
     term, step = trainer.terms[-1], Step(trainer.network, *trainer.images.next())
-    assert set(term.labels["patch"].tolist()) <= {*range(7), IGNORE}
+    table = RegionTable(RegionRows(trainer.images.region_index().counts, torch.device("cpu")), 7)
+    table.votes[:-1, 0] = torch.arange(1, table.rows.total + 1)  # pixels of each region
+    labels = torch.tensor([0, 2, 5, IGNORE] * table.rows.total)[: table.rows.total + 1].byte()
+    term.rows = table.rows
+    term._set_labels({"patch": labels}, table)
+    pixels = Counter()
+    for region in range(table.rows.total):
+        pixels[int(labels[region])] += region + 1
+    assert len(pixels) == 4 and pixels.pop(IGNORE) > 0
     found = term.losses(step)["rpt_patch"]
     probabilities = step.target.logits().softmax(1)
-    merged = term.categories.probabilities(probabilities) * term.shares["patch"][:, None, None]
     total, count = 0.0, 0
     rows = term.rows.of(step.target.batch.index, step.target.regions)
-    for image in range(rows.shape[0]):
-        for y in range(rows.shape[1]):
-            for x in range(rows.shape[2]):
-                label = int(term.labels["patch"][rows[image, y, x]])
-                if label != IGNORE:
-                    own = merged[image, label, y, x] / merged[image, :, y, x].sum()
-                    total, count = total - own.log().item(), count + 1
-    assert count > 0 and found.item() == pytest.approx(total / count, rel=1e-4)
+    for image, y, x in np.ndindex(*rows.shape):
+        label = int(labels[rows[image, y, x]])
+        if label != IGNORE:
+            own = {
+                category: (seen / pixels.total()) ** balance
+                * probabilities[image, list(term.categories.members[category]), y, x].sum().item()
+                for category, seen in pixels.items()
+            }
+            total, count = total - math.log(own[label] / sum(own.values())), count + 1
+    assert count > 0 and total > 0 and found.item() == pytest.approx(total / count, rel=1e-4)
 
 
 def test_what_is_not_believed_is_not_learned_and_is_told(tiny_trainer):
@@ -150,7 +170,7 @@ def test_what_is_not_believed_is_not_learned_and_is_told(tiny_trainer):
     assert term.numbers()["rpt_trust_construction"] == pytest.approx(69 / 259)
     assert term.labels["patch"].tolist() == [0, IGNORE, 0, IGNORE, IGNORE]
     assert term.labels["cluster"].tolist() == [0, 0, 0, 0, IGNORE]
-    assert [found.tolist() for found in term.shares.values()] == 2 * [[1] + 6 * [0]]
+    assert [prior.tolist() for prior in term.priors.values()] == 2 * [[1] + 6 * [0]]
 
 
 def test_where_nothing_is_believed_nothing_is_learned(tiny_trainer):
@@ -164,14 +184,19 @@ def test_where_nothing_is_believed_nothing_is_learned(tiny_trainer):
     assert set(term.labels) == {"patch", "cluster"} and term.losses(step) == {}
 
 
-def test_what_is_believed_is_resumed(tiny_trainer):
+def test_what_labels_learn_against_is_resumed(tiny_trainer):
     trainer, _ = after_rounds(tiny_trainer, dataclasses.replace(SMALL, trust=0.4))
+    prior = torch.tensor([0.5, 0.3, 0, 0, 0, 0, 0.2])
+    trainer.terms[-1].priors = {"patch": prior}
     again = tiny_trainer(trainer.recipe.method, schedule=trainer.recipe.schedule)
     load_state(again, state_of(trainer))
-    mine, its = trainer.terms[-1], again.terms[-1]
-    assert mine.shares and mine.shares.keys() == its.shares.keys()
-    for name, found in mine.shares.items():
-        assert found.tolist() == its.shares[name].tolist() and found.sum().item() == pytest.approx(1)
+    its = again.terms[-1].priors
+    assert its.keys() == {"patch"} and its["patch"].tolist() == prior.tolist()
+
+
+def test_a_balance_below_0_is_told():
+    with pytest.raises(UserError, match="balance must be at least 0, got -1"):
+        RPT(balance=-1)
 
 
 def test_clusters_are_made_for_trust_alone(tiny_trainer):
