@@ -24,6 +24,8 @@ def _streets_cache(tmp_path_factory):
     """Frames are rendered into a folder of the test session's own."""
     os.environ["DA_TOOLKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+    if "PYTEST_XDIST_WORKER" in os.environ:  # for the runs that tests start as processes of their own, too
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class ToyData(DomainData):
