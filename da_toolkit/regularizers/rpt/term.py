@@ -65,7 +65,7 @@ class RPT(Regularizer):
     """Patch, cluster and spatial-logic constraints on target predictions. A reconstruction.
 
     A constraint of weight 0 is off; any subset works. Clusters are also made for `trust`; with both at 0 they cost
-    nothing.
+    nothing. Region labels are balanced by how frequent they are (`balance`).
     """
 
     patch: Patch = field(default_factory=Patch)
