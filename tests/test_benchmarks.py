@@ -19,6 +19,7 @@ import settings_table
 import tables
 from method_formulas import told
 
+from da_toolkit.data import Streets
 from da_toolkit.errors import UserError
 from da_toolkit.exporting.programs import Format
 from da_toolkit.recipe import find_recipe, load_recipe, recipe_files
@@ -55,6 +56,15 @@ recipe = Recipe(
     optimizer=AdamW(lr=1e-3),
 )
 """
+
+
+@pytest.mark.parametrize("base", ablation.BASES)
+def test_every_base_of_the_ablation_has_rpt_last(base):
+    whole = ablation.based_on(base)
+    *_, rpt = ablation.overridden(whole, ablation.ROWS["CC"]).method.regularizers
+    assert (rpt.patch.weight, rpt.logic.weight) == (0, 0)
+    assert rpt.cluster.weight == whole.method.regularizers[-1].cluster.weight > 0
+    assert isinstance(whole.source, Streets) == base.endswith("_streets")
 
 
 def test_the_oracle_row_freezes_true_labels_in_the_same_regions(tmp_path):
