@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from skimage.measure import label as components
+from skimage.segmentation import slic
 
 from da_toolkit.data.streets import render
 from da_toolkit.data.superpixels import SuperpixelCache, Superpixels
@@ -25,11 +26,36 @@ def test_every_pixel_is_in_one_connected_superpixel(image, count):
     assert 0.8 * count <= regions.max() + 1 <= 1.2 * count
 
 
-def test_superpixels_follow_colours():
-    image = np.zeros((40, 60, 3), np.uint8)
-    image[:, 30:] = 255
+@pytest.mark.parametrize("size", [(320, 640), (321, 643), (160, 1279)])
+def test_wide_regions_are_as_whole_and_as_many_from_a_coarser_grid(size):
+    image = render("camera", "train", 1, size)[0]
+    regions = Superpixels(100).compute(image)
+    assert regions.shape == size and regions.dtype == np.int32
+    assert components(regions + 1, connectivity=1).max() == regions.max() + 1
+    assert 85 <= regions.max() + 1 <= 115
+
+
+def test_wide_regions_hold_to_one_label_as_those_of_scikit_image_do():
+    image, label = render("camera", "train", 0, (256, 512))
+    ours = Superpixels(100).compute(image)
+    theirs = slic(image, int(ours.max()) + 1, 10.0, sigma=1.0, start_label=0, channel_axis=-1)
+    assert purity(ours, label) > purity(theirs, label) - 0.01
+
+
+def purity(regions, label):
+    """The share of labelled pixels that have the commonest class of their region."""
+    counts = np.zeros((regions.max() + 1, 256))
+    np.add.at(counts, (regions, label), 1)
+    return counts[:, :255].max(1).sum() / counts[:, :255].sum()
+
+
+@pytest.mark.parametrize(("size", "cell"), [((40, 60), 1), ((80, 120), 2)])
+def test_superpixels_follow_colours(size, cell):
+    image = np.zeros((*size, 3), np.uint8)
+    middle = size[1] // 2
+    image[:, middle:] = 255
     regions = Superpixels(6, compactness=1).compute(image)
-    assert not set(regions[:, :29].ravel()) & set(regions[:, 31:].ravel())
+    assert not set(regions[:, : middle - cell].ravel()) & set(regions[:, middle + cell :].ravel())
 
 
 def test_one_colour_gives_a_grid_and_one_region_is_possible():
