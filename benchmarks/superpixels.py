@@ -2,9 +2,9 @@
 
     python benchmarks/superpixels.py [--images N] [--rounds 5]
 
-Ways take turns. The toolkit works on cells of 2 x 2 pixels there, and asks SLIC again where it found too few regions, so
-that images end with about as many as wanted; "calls" is how often, on average. Purity tells how good regions are: the
-share of pixels that have the commonest true class of their region. Street images, 500 regions each.
+Ways take turns. The toolkit works on cells of 2 x 2 pixels at this size, and asks SLIC again where it found too few or
+too many regions, so that images end with about as many as wanted; "calls" is how often, on average. Purity tells how
+good regions are: the share of pixels that have the commonest true class of their region. Street images, 500 regions.
 """
 
 import argparse
