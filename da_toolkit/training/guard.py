@@ -49,13 +49,24 @@ def all_finite(
     """Whether the losses, and the module's gradients, are finite on every rank; and the sum of `pending` over ranks,
     which so needs no exchange of its own. Waits for the device once."""
     found = [loss.detach().float() for loss in losses]
-    if gradients:
-        given = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-        found += [norm.float() for norm in torch._foreach_norm(given, torch.inf)] if given else []
-    if not found:
+    given = [parameter.grad for parameter in module.parameters() if parameter.grad is not None] if gradients else []
+    if not found and not given:
         return True, 0
-    broken = (~torch.stack(found).isfinite()).any().float()
+    broken, pending_everywhere = _broken([*found, *_norms(given, 2)], pending)
+    if broken and gradients:  # the squares of finite numbers may have overflowed; all ranks come here
+        broken, _ = _broken([*found, *_norms(given, torch.inf)], 0)
+    return not broken, pending_everywhere
+
+
+def _norms(gradients: list[Tensor], order: float) -> list[Tensor]:
+    """Of each; on a CPU the largest magnitude takes ten times as long as order 2."""
+    return [norm.float() for norm in torch._foreach_norm(gradients, order)] if gradients else []
+
+
+def _broken(numbers: list[Tensor], pending: int) -> tuple[bool, int]:
+    """Whether one of them is not finite on any rank, and the sum of `pending` over ranks."""
+    broken = (~torch.stack(numbers).isfinite()).any().float()
     told = torch.stack([broken, torch.full_like(broken, pending)])
     sum_over_ranks(told)
     broken_ranks, pending_everywhere = told.tolist()
-    return not broken_ranks, int(pending_everywhere)
+    return bool(broken_ranks), int(pending_everywhere)

@@ -43,6 +43,14 @@ def test_all_finite_sees_losses_and_gradients():
     assert all_finite([torch.tensor(1.0)], module, gradients=False, pending=2) == (True, 2)
 
 
+def test_gradients_whose_squares_overflow_are_finite():
+    module = torch.nn.Linear(2, 2)
+    module.weight.grad = torch.full((2, 2), 1e30)
+    assert all_finite([torch.tensor(1.0)], module, pending=3) == (True, 3)
+    module.bias.grad = torch.tensor([0.0, torch.nan])
+    assert all_finite([torch.tensor(1.0)], module, pending=3) == (False, 3)
+
+
 def test_a_bad_loss_stops_the_run_naming_loss_step_and_images(tmp_path, tiny_recipe, broken_loss):
     run = session(tmp_path, tiny_recipe(Adversarial(), steps=6), save_every=1)
     with pytest.raises(
