@@ -4,6 +4,7 @@ The graph is cut at the network's output. Losses go backward into that, and what
 network once, as soon as no term looks at the pass any more. The gradient is that of the losses' sum.
 """
 
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
@@ -31,16 +32,21 @@ class PassView(View):
     def __init__(self, step: "PassStep", batch: Batch, domain: DomainName | None) -> None:
         super().__init__(step.network, batch)
         self.domain = domain
-        self._step = step
+        self._step = weakref.ref(step)  # a cycle would hold maps and images until Python's collector comes by
         self._cuts: list[tuple[Tensor, Tensor]] = []  # what the network gave, and what terms are shown in its place
 
     @property
     def output(self) -> Output:
-        """The forward pass. Raises `UserError` for a term that does not say that it looks at it."""
-        self._step.check(self)
+        """The forward pass. Raises `UserError` for a term that does not say that it looks at it, and where the step is
+        over before anybody has asked for it."""
+        step = self._step()
+        if step is not None:
+            step.check(self)
         if not self.computed:
+            if step is None:
+                raise UserError("A term asks for a pass of the network in a step that is over: ask during the step.")
             self._output = super().output.with_maps(self._cut)
-            self._step.open.append(self)
+            step.open.append(self)
         return super().output
 
     def _cut(self, given: Tensor) -> Tensor:

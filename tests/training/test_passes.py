@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from da_toolkit.methods.feature_distance import FeatureDistance
 from da_toolkit.models import HRDA, DAFormer, EoMT
 from da_toolkit.registry import METHODS
 from da_toolkit.regularizers import RPT, Cluster, Patch, SpatialLogic, Superpixels
-from da_toolkit.terms.step import Step
+from da_toolkit.terms.step import Step, View
 from da_toolkit.terms.term import Term
 from da_toolkit.training.passes import PassStep, in_order, learn
 
@@ -213,3 +214,37 @@ def test_what_was_computed_is_still_there_for_the_players_without_gradient(tiny_
     assert step.open == [] and step.source.computed and step.target.computed
     for view in (step.source, step.target):
         assert not view.features.requires_grad and not view.log_probabilities().requires_grad
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_a_step_leaves_nothing_for_the_collector_of_cycles(tiny_trainer, name):
+    """Which comes by when it will: until then a GPU would hold the maps and images of several steps."""
+    method = METHODS[name].build()
+    trainer = tiny_trainer(method, rounds=True, forbid=not method.reads.target_labels)
+    stage = trainer.recipe.schedule.stages[-1]
+    trainer.done = trainer.recipe.schedule.steps - stage.steps
+    trainer.begin(stage)
+    trainer.step()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        trainer.step()
+        gc.collect()
+        left = [type(found).__name__ for found in gc.garbage if isinstance(found, torch.Tensor | View)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left == []
+
+
+def test_a_view_outlives_its_step_with_what_was_computed_and_says_that_no_more_can_be(tiny_trainer):
+    trainer = tiny_trainer(METHODS["source_only"].build())
+    step = PassStep(trainer.network, *trainer.images.next())
+    source, other = step.source, step.view(step.batches[0])
+    shown = source.output.logits
+    del step
+    assert source.output.logits is shown
+    with pytest.raises(UserError, match="step that is over"):
+        _ = other.features
