@@ -1,6 +1,6 @@
 """Which model of label maps doubts a wrong category: RPT's columns, or a 2-D one that sees place and neighbours.
 
-    python benchmarks/logic_context.py RUN --data-root FOLDER [--images 300 --level class]
+    python benchmarks/logic_context.py RUN --data-root FOLDER [--images 300]
 
 Both learn from source label maps to fill in what is masked. Then, by the likelihood of a category against its usual
 frequency: swapped patches of held-out source maps, and wrong predictions of the run's network on the target's training
@@ -219,7 +219,8 @@ def table(results: list[dict[str, Any]]) -> str:
     for result in results:
         names = list(result["predictions"]["confidence"])
         lines += [
-            f"{result['run']}, {result['images']} target images, commit {short_commit(result['commit'])}.",
+            f"{result['run']}, {result['images']} target images, commit {short_commit(result['commit'])}."
+            + _asked_for(result["swaps"]),
             "",
             f"| wrong from right, by what is named | {' | '.join(names)} |",
             f"| --- |{' ---: |' * len(names)}",
@@ -235,6 +236,16 @@ def table(results: list[dict[str, Any]]) -> str:
             lines.append(f"| swapped patches of the source, by {way} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def _asked_for(swaps: dict[str, dict[str, float | None]]) -> str:
+    """The swaps that RPT's labels suffer from, in words; nothing at the level of categories, which has none of them."""
+    told = [
+        f"{pair} {_cell(swaps['columns'][pair])} and {_cell(swaps['2-D'][pair])}"
+        for pair in ("road called sidewalk", "sidewalk called road", "vehicle called road", "road called vehicle")
+        if pair in swaps["columns"]
+    ]
+    return f" Swaps by columns and by 2-D: {', '.join(told)}." if told else ""
 
 
 def _cell(value: float | None) -> str:

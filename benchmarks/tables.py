@@ -25,6 +25,7 @@ import growth
 import hours
 import hrda
 import loader
+import logic_context
 import method_pages
 import methods_page
 import official_layouts
@@ -51,6 +52,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "accuracy_streets_before": lambda results: accuracy.table("streets", results, "cityscapes19"),
     "ablation": ablation.table,
     "rpt_clusters": rpt_clusters.table,
+    "logic_context": logic_context.table,
     "rpt_cost": rpt_cost.table,
     "official_layouts": official_layouts.table,
     "sizes": sizes.table,
