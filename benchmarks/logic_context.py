@@ -10,7 +10,6 @@ images, beside that network's own confidence. Area under the curve of telling wr
 
 import argparse
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from da_toolkit.data.samples import Samples
 from da_toolkit.data.transforms import Augmentation, resized_label
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.files import write_json
-from da_toolkit.regularizers.rpt.logic import SpatialLogic, majority_grid, to_columns, train_logic
+from da_toolkit.regularizers.rpt.logic import SpatialLogic, grid_lift, majority_grid, to_columns, train_logic
 from da_toolkit.runs.provenance import environment
 from da_toolkit.runs.trained import TrainedRun
 from da_toolkit.shareable import short_commit
@@ -40,6 +39,8 @@ TILE, SETS = 4, 8
 """Cells a side that are masked together, and in how many turns the tiles of a map are masked."""
 PATCH = 6
 """Cells a side of what is swapped."""
+SMALLEST = 1e-8
+"""What a likelihood is clipped to inside a logarithm."""
 LEAST = 30
 """Wrong, and right, cells of a category below which it is not judged."""
 Lift = Callable[[Tensor], Tensor]
@@ -76,15 +77,9 @@ class ContextModel(nn.Module):
         return self.last(torch.cat([first, F.interpolate(up, size=first.shape[2:])], 1))
 
 
-def tiles(sets: Tensor, height: int, width: int) -> Tensor:
-    """The value of each cell's tile: [h,w] of [h/TILE,w/TILE]."""
-    return sets.repeat_interleave(TILE, 0).repeat_interleave(TILE, 1)[:height, :width]
-
-
 def dealt(height: int, width: int) -> Tensor:
     """int64 [h,w]: the turn in which each cell is masked; neighbouring tiles have different ones."""
-    rows, columns = torch.meshgrid(torch.arange(-(-height // TILE)), torch.arange(-(-width // TILE)), indexing="ij")
-    return tiles((3 * rows + columns) % SETS, height, width)
+    return (3 * (torch.arange(height) // TILE)[:, None] + torch.arange(width) // TILE) % SETS
 
 
 def trained_context(maps: Tensor, categories: int, steps: int = 400) -> ContextModel:
@@ -175,7 +170,7 @@ def source_maps(run: TrainedRun, data_root: Path | None, categories: Categories,
     """int64 [N,h,w] from the first maps of the source."""
     data, size = run.recipe.source.build("train", data_root), run.recipe.source.size
     found = []
-    for index in islice(range(len(data)), count):
+    for index in range(min(count, len(data))):
         label = torch.from_numpy(resized_label(data.label(index), size)).long()[None]
         found.append(majority_grid(categories.labels(label), SETTINGS.cell, len(categories)))
     return torch.cat(found)
@@ -189,19 +184,14 @@ def judged(run: TrainedRun, data_root: Path | None, images: int, level: Level) -
     learnt, kept = maps[:-held], maps[-held::2]
     column, _ = train_logic(SETTINGS, to_columns(learnt), len(categories), 0)
     context = trained_context(learnt, len(categories))
-
-    def lift_by_columns(grid: Tensor) -> Tensor:
-        batch, height, width = grid.shape
-        return column.lift(to_columns(grid), SETTINGS.span).view(batch, width, height).permute(0, 2, 1)
-
     models: dict[str, Lift] = {
-        "columns": lift_by_columns,
-        "2-D": lambda grid: lift_by_context(context, column.prior, grid),
+        "columns": lambda grid: grid_lift(SETTINGS, column, grid).clamp(min=SMALLEST),
+        "2-D": lambda grid: lift_by_context(context, column.prior, grid).clamp(min=SMALLEST),
     }
     decided, sure, truth = predictions(run, data_root, images, categories)
     known = truth != IGNORE
     found: dict[str, Any] = {"swaps": {}, "predictions": {}}
-    doubts = {"confidence": 1 - sure} | {name: -lift(decided).clamp(min=1e-8).log() for name, lift in models.items()}
+    doubts = {"confidence": 1 - sure} | {name: -lift(decided).log() for name, lift in models.items()}
     for name, doubt in doubts.items():
         found["predictions"][name] = {
             category: told_apart(doubt[own].numpy(), (decided != truth)[own].numpy())
@@ -209,7 +199,7 @@ def judged(run: TrainedRun, data_root: Path | None, images: int, level: Level) -
             for own in [known & (decided == number)]
         }
     for name, lift in models.items():
-        found["swaps"][name] = on_swaps(lambda grid, lift=lift: lift(grid).clamp(min=1e-8), kept, categories.names)
+        found["swaps"][name] = on_swaps(lift, kept, categories.names)
     return found
 
 

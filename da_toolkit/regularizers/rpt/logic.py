@@ -186,7 +186,7 @@ def logic_quality(model: LogicModel, columns: Tensor, span: int, generator: torc
 
 
 @torch.no_grad()
-def _judged(settings: SpatialLogic, model: LogicModel, decided: Tensor) -> Tensor:
+def grid_lift(settings: SpatialLogic, model: LogicModel, decided: Tensor) -> Tensor:
     """The lift of every position of a grid of categories int64 [B,h,w]: float32 [B,h,w]."""
     batch, height, width = decided.shape
     return model.lift(to_columns(decided), settings.span).view(batch, width, height).permute(0, 2, 1)
@@ -195,7 +195,7 @@ def _judged(settings: SpatialLogic, model: LogicModel, decided: Tensor) -> Tenso
 def logic_plausibility(settings: SpatialLogic, model: LogicModel, probabilities: Tensor) -> Tensor:
     """How likely each position's category is against its usual frequency, cut to 0..1: float32 [B,H//cell,W//cell]
     of [B,C,H,W]."""
-    return _judged(settings, model, F.avg_pool2d(probabilities, settings.cell).argmax(1)).clamp(max=1)
+    return grid_lift(settings, model, F.avg_pool2d(probabilities, settings.cell).argmax(1)).clamp(max=1)
 
 
 def logic_loss(settings: SpatialLogic, model: LogicModel, probabilities: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,7 +211,7 @@ def logic_loss(settings: SpatialLogic, model: LogicModel, probabilities: Tensor)
     """
     mean = F.avg_pool2d(probabilities, settings.cell)
     decided = mean.argmax(1)
-    illogical = _judged(settings, model, decided) < settings.threshold
+    illogical = grid_lift(settings, model, decided) < settings.threshold
     own = mean.gather(1, decided[:, None])[:, 0]
     complement = settings.penalty == "complement"
     each = -(1 - own).clamp(min=_SMALLEST).log() if complement else own.clamp(min=_SMALLEST).log()
