@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from records import keep
 from torch import nn
 
 from da_toolkit.errors import exits_cleanly
-from da_toolkit.files import write_json
 from da_toolkit.models.cpu_gradients import quicken
 from da_toolkit.runs.provenance import environment
 from da_toolkit.shareable import short_commit
@@ -25,6 +25,7 @@ from da_toolkit.shareable import short_commit
 RESULTS = Path(__file__).parent / "results" / "cpu_gradients.json"
 LAYERS: dict[str, tuple[nn.Conv2d, tuple[int, int, int, int]]] = {
     "atrous classifier, 2048 to 19": (nn.Conv2d(2048, 19, 3, padding=6, dilation=6), (1, 2048, 45, 80)),
+    "the same, dilated by 24": (nn.Conv2d(2048, 19, 3, padding=24, dilation=24), (1, 2048, 45, 80)),
     "dilated block, 512": (nn.Conv2d(512, 512, 3, padding=4, dilation=4), (1, 512, 45, 80)),
     "dilated block, 256": (nn.Conv2d(256, 256, 3, padding=2, dilation=2), (1, 256, 45, 80)),
     "plain block, 128": (nn.Conv2d(128, 128, 3, padding=1), (1, 128, 45, 80)),
@@ -60,13 +61,15 @@ def main() -> None:
                 if number:  # the first round warms up
                     ms[way].append(taken)
         found[name] = ms
-    result = {"ms": found, **environment(torch.device("cpu"))}
-    write_json(RESULTS, result)
-    print(table(result))
+    print(table(keep(RESULTS, {"ms": found, **environment(torch.device("cpu"))}, ("device",))))
 
 
-def table(result: dict[str, Any]) -> str:
-    """Markdown: medians, and the ratio."""
+def table(results: list[dict[str, Any]]) -> str:
+    """Markdown: of each kind of CPU medians, and the ratio."""
+    return "\n\n".join(map(_table, results))
+
+
+def _table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['device']}, one thread, commit {short_commit(result['commit'])}.",
         "",

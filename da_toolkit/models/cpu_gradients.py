@@ -17,11 +17,12 @@ def quicken(module: nn.Module) -> None:
     """Take the gradients that oneDNN is slow at another way, where `module` is trained in single precision on a CPU.
 
     oneDNN computes the gradient of a kernel of several places, in channels-last memory, at a fraction of its forward
-    pass's speed, most of all an atrous classifier's and a dilated depthwise one's (benchmarks/cpu_gradients.py). But
-    each place of a kernel of stride 1 is a 1x1 convolution of the shifted input, whose gradient is one matrix product,
-    or the sum of a product where it is depthwise. The forward pass stays the library's, and gradients are the same but
-    for rounding. On other devices, in other memory, in mixed precision, compiled and exported nothing changes; weights
-    keep their names. Gradients of gradients are the library's; `torch.func` has none of these layers.
+    pass's speed, most of all an atrous classifier's and a dilated depthwise one's (benchmarks/cpu_gradients.py); with
+    AVX-512 that of a dense kernel is slow only where the kernel is wider than the map. But each place of a kernel of
+    stride 1 is a 1x1 convolution of the shifted input, whose gradient is one matrix product, or the sum of a product
+    where it is depthwise. The forward pass stays the library's, and gradients are the same but for rounding. On other
+    devices, in other memory, in mixed precision, compiled and exported nothing changes; weights keep their names.
+    Gradients of gradients are the library's; `torch.func` has none of these layers.
     """
     for part in module.modules():
         if type(part) is nn.Conv2d and _slow(part):
@@ -46,8 +47,14 @@ class _Quick(nn.Conv2d):
             return super().forward(input)
         if not input.is_contiguous(memory_format=torch.channels_last):  # where the library is quick, and a tap is not
             return super().forward(input)
+        if self.groups == 1 and torch.backends.cpu.get_cpu_capability() == "AVX512" and not self._wider_than(input):
+            return super().forward(input)
         how = self.padding, self.dilation, self.groups
         return cast(Tensor, _Convolution.apply(input, self.weight, self.bias, *how))
+
+    def _wider_than(self, input: Tensor) -> bool:
+        reaches = ((size - 1) * step for size, step in zip(self.kernel_size, self.dilation, strict=True))
+        return any(reach >= side for reach, side in zip(reaches, input.shape[2:], strict=True))
 
 
 class _Convolution(torch.autograd.Function):

@@ -31,11 +31,9 @@ _PACKAGES = (
 def environment(device: "torch.device") -> dict[str, Any]:
     """Versions, machine and device of this process."""
     versions = {"da_toolkit": __version__, "python": platform.python_version(), **package_versions(_PACKAGES)}
-    name = platform.machine()
-    if device.type == "cuda":
-        import torch
+    import torch
 
-        name = torch.cuda.get_device_name(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(torch)
     return {
         "versions": versions,
         "platform": platform.platform(),
@@ -44,6 +42,13 @@ def environment(device: "torch.device") -> dict[str, Any]:
         "command": " ".join([Path(sys.argv[0]).name, *map(portable, sys.argv[1:])]),
         "commit": git_commit(Path(__file__).parent.parent),
     }
+
+
+def _processor(torch: Any) -> str:
+    """The machine's architecture and which of its wide instructions PyTorch computes with."""
+    vectors = torch.backends.cpu.get_cpu_capability()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.9 has none
+    return ", ".join([platform.machine(), vectors, *(["AMX"] if capabilities.get("amx_bf16") else [])])
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:

@@ -22,6 +22,12 @@ DENSE = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def capability(monkeypatch):
+    """A CPU whose library is slow at all of them, wherever this runs."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+
+
 def slopes(layer, images, channels_last):
     """Output, and gradients of the input, the weights and the bias."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -78,6 +84,22 @@ def test_what_the_library_is_quick_at_stays_as_it_is(layer):
     kind = type(layer)
     quicken(layer)
     assert type(layer) is kind
+
+
+@pytest.mark.parametrize(
+    ("layer", "quick"),
+    [
+        (nn.Conv2d(32, 32, 3, padding=2, dilation=2), False),
+        (nn.Conv2d(32, 32, 3, padding=4, dilation=4), True),  # 9 places on 8 rows
+        (nn.Conv2d(32, 32, 3, padding=2, dilation=2, groups=32), True),
+    ],
+    ids=["dense", "wider than the map", "depthwise"],
+)
+def test_with_avx512_the_library_is_slow_at_fewer(layer, quick, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    quicken(layer)
+    output = layer(torch.rand(2, 32, 8, 12).to(memory_format=torch.channels_last))
+    assert output.grad_fn.name() == ("_ConvolutionBackward" if quick else "ConvolutionBackward0")
 
 
 def test_in_single_precision_rounding_alone_differs():

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -58,9 +59,16 @@ def test_environment_is_json_with_the_versions_that_matter() -> None:
     assert found["versions"]["da_toolkit"] == da_toolkit.__version__
     for package in ("torch", "torchvision", "timm", "lightning", "albumentations", "kornia", "numpy"):
         assert found["versions"][package] == version(package)
-    assert found["device"].startswith("cpu (")
+    assert found["device"].startswith(f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}")
     assert found["cpus"] >= 1
     assert found["platform"]
+
+
+def test_the_device_of_a_cpu_tells_matrix_instructions_where_pytorch_knows_of_them(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    assert environment(torch.device("cpu"))["device"].endswith(", AMX)")
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert "AMX" not in environment(torch.device("cpu"))["device"]
 
 
 def test_commit_says_when_files_differ(checkout: Path) -> None:
