@@ -17,7 +17,7 @@ import advent_peer
 import backbones
 import chaos
 import compare_speed
-import cpu_gradients
+import cpu_convolutions
 import curves
 import dacs_peer
 import export_equality
@@ -63,7 +63,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "compare_speed": compare_speed.table,
     "step_time": step_time.table,
     "advent_peer": advent_peer.table,
-    "cpu_gradients": cpu_gradients.table,
+    "cpu_convolutions": cpu_convolutions.table,
     "dacs_peer": dacs_peer.table,
     "superpixels": superpixels.table,
     "target_pass": target_pass.table,

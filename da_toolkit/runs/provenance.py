@@ -46,9 +46,11 @@ def environment(device: "torch.device") -> dict[str, Any]:
 
 def _processor(torch: Any) -> str:
     """The machine's architecture and which of its wide instructions PyTorch computes with."""
-    vectors = torch.backends.cpu.get_cpu_capability()
+    found = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.9 has none
-    return ", ".join([platform.machine(), vectors, *(["AMX"] if capabilities.get("amx_bf16") else [])])
+    if found[-1] == "AVX512" and capabilities.get("amx_bf16"):
+        found.append("AMX")
+    return ", ".join(found)
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.models.compiled import compile_blocks
-from da_toolkit.models.cpu_gradients import quicken
+from da_toolkit.models.cpu_convolutions import quicken
 from da_toolkit.models.recompute import recompute_blocks
 from da_toolkit.ranks.parallel import average_batch_statistics, average_gradients, broadcast_state
 from da_toolkit.recipe.recipe import Recipe, classes_of

@@ -1,6 +1,6 @@
-"""Convolutions whose gradients are quick on a CPU too: of each place of the kernel by itself, as matrix products."""
+"""Convolutions that are quick to train on a CPU too: as matrix products, of all places of the kernel or of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -14,15 +14,19 @@ _Part = tuple[slice, slice, slice]
 
 
 def quicken(module: nn.Module) -> None:
-    """Take the gradients that oneDNN is slow at another way, where `module` is trained in single precision on a CPU.
+    """Compute what oneDNN is slow at another way where `module` is trained on a CPU (benchmarks/cpu_convolutions.py).
 
-    oneDNN computes the gradient of a kernel of several places, in channels-last memory, at a fraction of its forward
-    pass's speed, most of all an atrous classifier's and a dilated depthwise one's (benchmarks/cpu_gradients.py); with
-    AVX-512 that of a dense kernel is slow only where the kernel is wider than the map. But each place of a kernel of
-    stride 1 is a 1x1 convolution of the shifted input, whose gradient is one matrix product, or the sum of a product
-    where it is depthwise. The forward pass stays the library's, and gradients are the same but for rounding. On other
-    devices, in other memory, in mixed precision, compiled and exported nothing changes; weights keep their names.
-    Gradients of gradients are the library's; `torch.func` has none of these layers.
+    Of a kernel of several places and stride 1 each place is a 1x1 convolution of the shifted input. In channels-last
+    memory these are quicker:
+
+    - with few outputs, as an atrous classifier has: one matrix product gives what all places add, forward and backward,
+      in single and in mixed precision;
+    - with more: gradients of the weights, a product a place, in single precision; with AVX-512 where the kernel is
+      wider than the map alone;
+    - dilated and depthwise: gradients of input and weights, a sum of products a place, in single precision.
+
+    Outputs and gradients are the same but for rounding. Nothing changes on other devices, in other memory, without
+    gradient, compiled and exported; weights keep their names. `torch.func` has none of these layers.
     """
     for part in module.modules():
         if type(part) is nn.Conv2d and _slow(part):
@@ -41,20 +45,62 @@ def _slow(layer: nn.Conv2d) -> bool:
 
 class _Quick(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
-        trained = torch.is_grad_enabled() and self.weight.requires_grad
-        fitting = input.device.type == "cpu" and input.dtype == self.weight.dtype and input.dim() == 4
-        if not (trained and fitting) or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+        trained = torch.is_grad_enabled() and self.weight.requires_grad and not torch.compiler.is_compiling()
+        fitting = input.device.type == "cpu" and input.dim() == 4
+        if not (trained and fitting and input.is_contiguous(memory_format=torch.channels_last)):
             return super().forward(input)
-        if not input.is_contiguous(memory_format=torch.channels_last):  # where the library is quick, and a tap is not
+        if _few_outputs(self):
+            return _sum_of_places(input, self.weight, self.bias, *self._how())
+        mixed = torch.is_autocast_enabled("cpu") or input.dtype != self.weight.dtype
+        vectors = torch.backends.cpu.get_cpu_capability()
+        if mixed or (self.groups == 1 and vectors == "AVX512" and not self._wider_than(input)):
             return super().forward(input)
-        if self.groups == 1 and torch.backends.cpu.get_cpu_capability() == "AVX512" and not self._wider_than(input):
-            return super().forward(input)
-        how = self.padding, self.dilation, self.groups
-        return cast(Tensor, _Convolution.apply(input, self.weight, self.bias, *how))
+        return cast(Tensor, _Convolution.apply(input, self.weight, self.bias, *self._how(), self.groups))
+
+    def _how(self) -> tuple[_Pair, _Pair]:
+        return cast(_Pair, self.padding), cast(_Pair, self.dilation)
 
     def _wider_than(self, input: Tensor) -> bool:
         reaches = ((size - 1) * step for size, step in zip(self.kernel_size, self.dilation, strict=True))
         return any(reach >= side for reach, side in zip(reaches, input.shape[2:], strict=True))
+
+
+def _few_outputs(layer: nn.Conv2d) -> bool:
+    return layer.groups == 1 and layer.weight[0, 0].numel() * layer.out_channels <= layer.in_channels
+
+
+def _sum_of_places(input: Tensor, weight: Tensor, bias: Tensor | None, padding: _Pair, dilation: _Pair) -> Tensor:
+    """`F.conv2d` of stride 1, autocast or not: one product gives what each place of the kernel adds to each output,
+    from where it is added up."""
+    places = weight.permute(2, 3, 0, 1)
+    added = input.permute(0, 2, 3, 1) @ places.flatten(0, 2).t()
+    output = _Sum.apply(added.unflatten(3, places.shape[:3]), padding, dilation)
+    output = output if bias is None else output + bias
+    return cast(Tensor, output.to(added.dtype)).permute(0, 3, 1, 2)
+
+
+class _Sum(torch.autograd.Function):
+    """What places of a kernel add, [N,H,W,kernel,O] in any precision, summed to [N,H',W',O] in single or double."""
+
+    @staticmethod
+    def forward(ctx: Any, added: Tensor, padding: _Pair, dilation: _Pair) -> Tensor:
+        images, *sides, high, wide, outputs = added.shape
+        ctx.how = added.shape, added.dtype, padding, dilation
+        reaches = (high - 1) * dilation[0], (wide - 1) * dilation[1]
+        size = (side + 2 * pad - reach for side, pad, reach in zip(sides, padding, reaches, strict=True))
+        exact = torch.promote_types(added.dtype, torch.float32)
+        found = added.new_zeros(images, *size, outputs, dtype=exact)
+        for (row, column), there, here in _taps(added.shape[1:3], found.shape[1:3], (high, wide), padding, dilation):
+            found[here] += added[..., row, column, :][there]
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        shape, dtype, padding, dilation = ctx.how
+        slopes = slope.new_zeros(shape, dtype=dtype)
+        for (row, column), there, here in _taps(shape[1:3], slope.shape[1:3], shape[3:5], padding, dilation):
+            slopes[..., row, column, :][there] = slope[here].to(dtype)
+        return slopes, None, None
 
 
 class _Convolution(torch.autograd.Function):
@@ -114,7 +160,7 @@ def _dense(
     if of_weight:
         seen, given = input.permute(0, 2, 3, 1), slope.permute(0, 2, 3, 1)
         places = weight.new_zeros(*weight.shape[2:], *weight.shape[:2])
-        for place, there, here in _taps(seen, given, weight, padding, dilation):
+        for place, there, here in _taps(input.shape[2:], slope.shape[2:], weight.shape[2:], padding, dilation):
             torch.mm(given[here].flatten(0, 2).t(), seen[there].flatten(0, 2), out=places[place])
         to_weight = places.permute(2, 3, 0, 1)
     return to_input, to_weight
@@ -127,7 +173,7 @@ def _depthwise(
     seen, given = input.permute(0, 2, 3, 1), slope.permute(0, 2, 3, 1)
     kernel = weight[:, 0].permute(1, 2, 0).contiguous()
     to_input, places = torch.zeros_like(seen) if of_input else seen, torch.zeros_like(kernel)
-    for place, there, here in _taps(seen, given, weight, padding, dilation):
+    for place, there, here in _taps(input.shape[2:], slope.shape[2:], weight.shape[2:], padding, dilation):
         if of_input:
             to_input[there].addcmul_(given[here], kernel[place])
         if of_weight:
@@ -139,16 +185,20 @@ def _depthwise(
 
 
 def _taps(
-    seen: Tensor, given: Tensor, weight: Tensor, padding: _Pair, dilation: _Pair
+    seen: Sequence[int], given: Sequence[int], kernel: Sequence[int], padding: _Pair, dilation: _Pair
 ) -> Iterator[tuple[_Pair, _Part, _Part]]:
-    """Each place of the kernel that sees any input, and which parts of input and output [N,H,W,C] it joins."""
-    for row in range(weight.shape[2]):
-        for column in range(weight.shape[3]):
+    """Each place of the kernel that sees any input, and which parts of input and output [N,H,W,...] it joins.
+
+    Args:
+        seen, given: heights and widths of input and output.
+    """
+    for row in range(kernel[0]):
+        for column in range(kernel[1]):
             there, here = [slice(None)], [slice(None)]
             for axis, place in enumerate((row, column)):
                 shift = place * dilation[axis] - padding[axis]  # of the input against the output
                 begin = max(0, -shift)
-                end = max(begin, min(given.shape[axis + 1], seen.shape[axis + 1] - shift))
+                end = max(begin, min(given[axis], seen[axis] - shift))
                 here.append(slice(begin, end))
                 there.append(slice(begin + shift, end + shift))
             if all(part.start < part.stop for part in here[1:]):

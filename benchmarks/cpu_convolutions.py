@@ -1,9 +1,10 @@
-"""Milliseconds of a convolution's backward pass on a CPU, by the library and as the toolkit takes it, in turns.
+"""Milliseconds of a convolution's forward and backward pass on a CPU, by its library and as trained here, in turns.
 
-    python benchmarks/cpu_gradients.py [--rounds 7]
+    python benchmarks/cpu_convolutions.py [--rounds 7]
+    ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/cpu_convolutions.py
 
 Layers are those of DeepLab-v2 on ResNet-101 at half the published sizes, of its discriminator of features, and of the
-light network; channels-last memory, single precision, one thread.
+light network; channels-last memory, one thread. The second command computes as a CPU without AVX-512 does.
 """
 
 import argparse
@@ -18,11 +19,11 @@ from records import keep
 from torch import nn
 
 from da_toolkit.errors import exits_cleanly
-from da_toolkit.models.cpu_gradients import quicken
+from da_toolkit.models.cpu_convolutions import quicken
 from da_toolkit.runs.provenance import environment
 from da_toolkit.shareable import short_commit
 
-RESULTS = Path(__file__).parent / "results" / "cpu_gradients.json"
+RESULTS = Path(__file__).parent / "results" / "cpu_convolutions.json"
 LAYERS: dict[str, tuple[nn.Conv2d, tuple[int, int, int, int]]] = {
     "atrous classifier, 2048 to 19": (nn.Conv2d(2048, 19, 3, padding=6, dilation=6), (1, 2048, 45, 80)),
     "the same, dilated by 24": (nn.Conv2d(2048, 19, 3, padding=24, dilation=24), (1, 2048, 45, 80)),
@@ -34,12 +35,15 @@ LAYERS: dict[str, tuple[nn.Conv2d, tuple[int, int, int, int]]] = {
 }
 
 
-def backward_ms(layer: nn.Conv2d, images: torch.Tensor) -> float:
-    """Of gradients of the input and the weights."""
-    output = layer(images)
-    slope = torch.ones_like(output)
+PRECISIONS = {"single": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def ms(layer: nn.Conv2d, images: torch.Tensor, precision: torch.dtype) -> float:
+    """Of the output, and of gradients of the input and the weights."""
     begin = time.perf_counter()
-    torch.autograd.grad(output, [images, layer.weight], slope)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        output = layer(images)
+    torch.autograd.grad(output, [images, layer.weight], torch.ones_like(output))
     return 1000 * (time.perf_counter() - begin)
 
 
@@ -48,20 +52,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = {}
+    found = []
     for name, (plain, shape) in LAYERS.items():
         plain = plain.to(memory_format=torch.channels_last)
         quick = copy.deepcopy(plain)
         quicken(quick)
-        images = torch.rand(shape).to(memory_format=torch.channels_last).requires_grad_()
-        ms: dict[str, list[float]] = {"library": [], "toolkit": []}
-        for number in range(options.rounds + 1):
-            for way, layer in (("library", plain), ("toolkit", quick)):
-                taken = backward_ms(layer, images)
-                if number:  # the first round warms up
-                    ms[way].append(taken)
-        found[name] = ms
-    print(table(keep(RESULTS, {"ms": found, **environment(torch.device("cpu"))}, ("device",))))
+        for precision, dtype in PRECISIONS.items():
+            images = torch.rand(shape).to(dtype, memory_format=torch.channels_last).requires_grad_()
+            times: dict[str, list[float]] = {"library": [], "toolkit": []}
+            for number in range(options.rounds + 1):
+                for way, layer in (("library", plain), ("toolkit", quick)):
+                    taken = ms(layer, images, dtype)
+                    if number:  # the first round warms up
+                        times[way].append(taken)
+            found.append({"layer": name, "precision": precision, "ms": times})
+    print(table(keep(RESULTS, {"layers": found, **environment(torch.device("cpu"))}, ("device",))))
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -73,12 +78,13 @@ def _table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['device']}, one thread, commit {short_commit(result['commit'])}.",
         "",
-        "| layer | library, ms | toolkit, ms | ratio |",
-        "| --- | ---: | ---: | ---: |",
+        "| layer | precision | library, ms | toolkit, ms | ratio |",
+        "| --- | --- | ---: | ---: | ---: |",
     ]
-    for name, ms in result["ms"].items():
-        library, toolkit = (statistics.median(ms[way]) for way in ("library", "toolkit"))
-        lines.append(f"| {name} | {library:.1f} | {toolkit:.1f} | {toolkit / library:.2f} |")
+    for row in result["layers"]:
+        library, toolkit = (statistics.median(row["ms"][way]) for way in ("library", "toolkit"))
+        cells = row["layer"], row["precision"], f"{library:.1f}", f"{toolkit:.1f}", f"{toolkit / library:.2f}"
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
