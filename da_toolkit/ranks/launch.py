@@ -17,6 +17,7 @@ import torch
 
 from da_toolkit.errors import EXIT_USER_ERROR, Stopped, UserError
 from da_toolkit.notices import Notice
+from da_toolkit.processor import lacks_bfloat16
 from da_toolkit.ranks.outside import started_outside
 from da_toolkit.ranks.parallel import several
 from da_toolkit.ranks.rendezvous import meet_apart
@@ -46,6 +47,17 @@ def _tell_if_busy(threads: int) -> None:
             f"other processes keep this machine busy (load {load:.1f} on {cores} cores). {threads} threads that wait "
             "for each other can make a step many times slower there than one: stop with Ctrl-C and give the same "
             "command with OMP_NUM_THREADS=1 before it, if steps are slow.",
+            category=Notice,
+            stacklevel=2,
+        )
+
+
+def _tell_if_slow(precision: str) -> None:
+    """Warn of a precision that a CPU has no instructions for."""
+    if precision == "bf16-mixed" and lacks_bfloat16():
+        warnings.warn(
+            "this machine has no GPU, and its CPU no instructions for bfloat16 (AVX-512 BF16 or AMX): --precision "
+            "bf16-mixed is many times slower here than single precision. Leave it out.",
             category=Notice,
             stacklevel=2,
         )
@@ -89,6 +101,7 @@ def launch(devices: int | None, precision: Literal["32-true", "bf16-mixed", "16-
             f"{' '.join(str(error).split())}"
         ) from error
     if fabric.device.type == "cpu":
+        _tell_if_slow(precision)
         _tell_if_busy(torch.get_num_threads())
     parent = os.environ.get(_PARENT)
     if parent is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from da_toolkit import __version__
+from da_toolkit.processor import processor
 from da_toolkit.shareable import portable
 
 if TYPE_CHECKING:  # the trackers use this file too and have no need of torch
@@ -31,9 +32,11 @@ _PACKAGES = (
 def environment(device: "torch.device") -> dict[str, Any]:
     """Versions, machine and device of this process."""
     versions = {"da_toolkit": __version__, "python": platform.python_version(), **package_versions(_PACKAGES)}
-    import torch
+    name = processor()
+    if device.type == "cuda":
+        import torch
 
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(torch)
+        name = torch.cuda.get_device_name(device)
     return {
         "versions": versions,
         "platform": platform.platform(),
@@ -42,15 +45,6 @@ def environment(device: "torch.device") -> dict[str, Any]:
         "command": " ".join([Path(sys.argv[0]).name, *map(portable, sys.argv[1:])]),
         "commit": git_commit(Path(__file__).parent.parent),
     }
-
-
-def _processor(torch: Any) -> str:
-    """The machine's architecture and which of its wide instructions PyTorch computes with."""
-    found = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.9 has none
-    if found[-1] == "AVX512" and capabilities.get("amx_bf16"):
-        found.append("AMX")
-    return ", ".join(found)
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:

@@ -64,14 +64,6 @@ def test_environment_is_json_with_the_versions_that_matter() -> None:
     assert found["platform"]
 
 
-def test_the_device_of_a_cpu_tells_matrix_instructions_where_pytorch_knows_of_them(monkeypatch) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
-    assert environment(torch.device("cpu"))["device"].endswith(", AMX)")
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert "AMX" not in environment(torch.device("cpu"))["device"]
-
-
 def test_commit_says_when_files_differ(checkout: Path) -> None:
     head = _git(checkout, "rev-parse", "HEAD")
     assert git_commit(checkout) == head
