@@ -30,11 +30,13 @@ from da_toolkit.training.trainer import Trainer
 
 CLASSES = 19
 WARM = 2  # rounds that are not counted
-WAYS: dict[str, tuple[str, dict[str, bool]]] = {
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "fp32": ("32-true", {}),
-    "fp32, recompute": ("32-true", {"recompute": True}),
+    "fp32, recompute cheap": ("32-true", {"recompute": "cheap"}),
+    "fp32, recompute blocks": ("32-true", {"recompute": "blocks"}),
     "fp32, compile": ("32-true", {"compile": True}),
     "bf16": ("bf16-mixed", {}),
+    "bf16, recompute cheap": ("bf16-mixed", {"recompute": "cheap"}),
     "bf16, compile": ("bf16-mixed", {"compile": True}),
 }
 Step = Callable[[], None]

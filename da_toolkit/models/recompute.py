@@ -14,20 +14,21 @@ from da_toolkit.errors import UserError
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def recompute_blocks(backbone: nn.Module) -> None:
-    """Let each block compute its inside again when gradients ask for it (Chen et al., "Training Deep Nets with
+def recompute_blocks(network: nn.Module) -> None:
+    """Let each block of the backbone compute its inside again when gradients ask for it (Chen et al., "Training Deep Nets with
     Sublinear Memory Cost", 2016). Gradients, statistics of batch norms and random numbers stay what they are.
 
-    Names of weights stay too, and a copy of the backbone does the same.
+    Names of weights stay too, and a copy of the network does the same.
 
     Raises:
         UserError: the backbone is not built of blocks.
     """
+    backbone = cast(nn.Module, getattr(network, "backbone", network))
     blocks = list(blocks_of(backbone))
     if not blocks:
         raise UserError(
-            f"--recompute: the backbone, a {type(backbone).__name__}, is no row of blocks whose inside could be "
-            "computed again. Leave it out, and lower the batch size or the crop instead."
+            f"--recompute blocks: the backbone, a {type(backbone).__name__}, is no row of blocks whose inside could be "
+            "computed again. Pass --recompute cheap, or lower the batch size or the crop."
         )
     for block in blocks:
         block.__class__ = _recomputing(cast(Any, type(block)))  # a wrapper would rename the weights
@@ -60,11 +61,11 @@ def _recomputing(kind: Any) -> Any:
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    return nullcontext(), _statistics_left_alone(block)
+    return nullcontext(), statistics_left_alone(block)
 
 
 @contextmanager
-def _statistics_left_alone(block: nn.Module) -> Iterator[None]:
+def statistics_left_alone(block: nn.Module) -> Iterator[None]:
     """Batch norms in training gather in copies, which are thrown away: they have seen these images."""
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     kept = [dict(norm._buffers) for norm in norms]

@@ -66,8 +66,8 @@ def find_batch_size(plan: RunPlan, data: tuple[DomainData | None, DomainData]) -
     yield from tried
     if not best:
         raise UserError(
-            f"Not even one image of each domain fits into {whole:.1f} GiB. Add --recompute and --precision bf16-mixed, "
-            "or lower the crops."
+            f"Not even one image of each domain fits into {whole:.1f} GiB. Add --recompute blocks and --precision "
+            "bf16-mixed, or lower the crops."
         )
     yield f"The largest batch_size that fits into {whole:.1f} GiB is {best}."
     images = plan.recipe.batch_size * plan.recipe.accumulate

@@ -30,6 +30,10 @@ def _of_the_device(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or told
 
 
+_MORE = {"none": ["--recompute cheap (blocks keeps least)"], "cheap": ["--recompute blocks"], "blocks": []}
+"""By what a run computes again already: what computes more again."""
+
+
 def out_of_memory(error: BaseException, plan: RunPlan, trainer: Trainer) -> UserError | None:
     """What to tell of an error of a run that ends by it; nothing for errors of another kind."""
     if not is_out_of_memory(error):
@@ -41,7 +45,7 @@ def out_of_memory(error: BaseException, plan: RunPlan, trainer: Trainer) -> User
     recipe, runtime = plan.recipe, plan.runtime
     cheap = ["--precision bf16-mixed"] if runtime.precision == "32-true" else []
     if _inside(error, Trainer.step):
-        cheap = ([] if runtime.recompute or runtime.compile else ["--recompute"]) + cheap
+        cheap = ([] if runtime.compile else _MORE[runtime.recompute]) + cheap
         return UserError(
             f"{where} is too small for step {trainer.done + 1}. {_goes_on(cheap)}{_smaller_steps(recipe)} "
             "--find-batch tells the largest batch that fits."

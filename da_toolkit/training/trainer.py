@@ -13,6 +13,7 @@ from da_toolkit.data.domain import DomainData
 from da_toolkit.models.compiled import compile_blocks
 from da_toolkit.models.cpu_convolutions import quicken
 from da_toolkit.models.recompute import recompute_blocks
+from da_toolkit.models.remake import remake_cheap_layers
 from da_toolkit.ranks.parallel import average_batch_statistics, average_gradients, broadcast_state
 from da_toolkit.recipe.recipe import Recipe, classes_of
 from da_toolkit.settings.schedule import Stage
@@ -35,6 +36,14 @@ Report = Callable[[int, dict[str, float], float], None]
 """Called every `log_every` steps with the steps done, the mean losses since, and images per second."""
 
 
+RECOMPUTE: dict[str, Callable[[nn.Module], None]] = {
+    "none": lambda network: None,
+    "cheap": remake_cheap_layers,
+    "blocks": recompute_blocks,
+}
+"""What of a network is not kept for the backward pass, but computed again there."""
+
+
 class Trainer:
     """Trains a recipe's network with its terms.
 
@@ -48,7 +57,7 @@ class Trainer:
         compile: let `torch.compile` fuse the network's blocks (`models/compiled.py`).
         skip_bad_steps: steps with NaN or infinite numbers that `fit` leaves out before it raises.
         bad_files: share 0..1 of a domain's images that may be unusable before the run stops.
-        recompute: keep less for the backward pass, and compute it again there (`models/recompute.py`).
+        recompute: what to keep less of for the backward pass, and compute again there: one of `RECOMPUTE`.
         frame_cache: folder of decoded and resized frames; none = files are read each time.
     """
 
@@ -63,7 +72,7 @@ class Trainer:
         compile: bool = False,
         skip_bad_steps: int = 0,
         bad_files: float = 0.0,
-        recompute: bool = False,
+        recompute: str = "none",
         frame_cache: Path | None = None,
     ) -> None:
         self.recipe, self.fabric, self.seed = recipe, fabric, seed
@@ -75,8 +84,7 @@ class Trainer:
         """Parts of the network that no weights were found for, each with the reason."""
         recipe.method.choose_trained(self.model)
         quicken(self.model)
-        if recompute:
-            recompute_blocks(cast(nn.Module, getattr(self.model, "backbone", self.model)))
+        RECOMPUTE[recompute](self.model)
         context = BuildContext(space, self.model.feature_channels, self.model, recipe.model)
         self.players = nn.ModuleList(recipe.method.build(context)).to(fabric.device)
         self.players.to(memory_format=torch.channels_last)

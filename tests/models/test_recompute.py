@@ -1,17 +1,21 @@
-"""Blocks that are computed again in the backward pass: the same step, with less kept."""
+"""Blocks and cheap layers that are computed again in the backward pass: the same step, with less kept."""
 
 import copy
+import gc
 
 import pytest
 import torch
 from kept import Kept
+from lightning.fabric import Fabric
 from torch import nn
 
 from da_toolkit.errors import UserError
 from da_toolkit.methods import METHODS
 from da_toolkit.models import DAFormer, DeepLabV2, EoMT, LightDeepLabV3Plus
 from da_toolkit.models.recompute import blocks_of, recompute_blocks
+from da_toolkit.models.remake import remake_cheap_layers
 from da_toolkit.runs.runtime import Runtime
+from da_toolkit.training.trainer import RECOMPUTE, Trainer
 
 NETWORKS = {
     "resnet": DeepLabV2("test_resnet", 16, "none", aux=True, dilations=(1, 2)),
@@ -26,26 +30,35 @@ def _seed():
     torch.manual_seed(0)
 
 
+def alive():
+    """Bytes of all tensors that Python holds."""
+    gc.collect()
+    tensors = [one for one in gc.get_objects() if type(one) in (torch.Tensor, nn.Parameter)]
+    return sum({one.untyped_storage()._cdata: one.untyped_storage().nbytes() for one in tensors}.values())
+
+
 def trained(network, images):
-    """Outputs, gradients and buffers of a training pass, the random state after it, and what was kept at most."""
-    kept = Kept(network)
-    with torch.random.fork_rng(), kept.hooks():
+    """Outputs, gradients and buffers of a training pass, the random state after it, and what is kept for gradients."""
+    before = alive()
+    with torch.random.fork_rng(), Kept(network).hooks():  # which Python holds then, and not autograd alone
         torch.manual_seed(1)
         output = network(images)
+        kept = alive() - before
         loss = output.logits.square().mean() + output.features.square().mean()
         if output.aux_logits is not None:
             loss = loss + output.aux_logits.square().mean()
         drawn = torch.get_rng_state()
         loss.backward()
     slopes = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    return output.logits.detach(), slopes, dict(network.named_buffers()), drawn, kept.most
+    return output.logits.detach(), slopes, dict(network.named_buffers()), drawn, kept
 
 
+@pytest.mark.parametrize("way", ["cheap", "blocks"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_gradients_statistics_and_random_numbers_are_the_same_and_less_is_kept(name):
+def test_gradients_statistics_and_random_numbers_are_the_same_and_less_is_kept(name, way):
     plain = NETWORKS[name].build(5).double().train()
     saving = copy.deepcopy(plain)
-    recompute_blocks(saving.backbone)
+    RECOMPUTE[way](saving)
     assert [*saving.state_dict()] == [*plain.state_dict()]
     images = torch.rand(2, 3, 64, 96, dtype=torch.float64)
     (logits, slopes, buffers, drawn, much), found = trained(plain, images), trained(saving, images)
@@ -55,12 +68,14 @@ def test_gradients_statistics_and_random_numbers_are_the_same_and_less_is_kept(n
         torch.testing.assert_close(found[1][name_], slope, rtol=1e-12, atol=1e-14, msg=name_)
     for name_, buffer in buffers.items():
         assert torch.equal(found[2][name_], buffer), name_
+    print(name, way, found[4] / much)
     assert found[4] < 0.8 * much
 
 
-def test_a_copy_computes_with_its_own_weights_and_evaluation_is_as_before():
+@pytest.mark.parametrize("way", ["cheap", "blocks"])
+def test_a_copy_computes_with_its_own_weights_and_evaluation_is_as_before(way):
     network = NETWORKS["resnet"].build(5).train()
-    recompute_blocks(network.backbone)
+    RECOMPUTE[way](network)
     other = copy.deepcopy(network)
     with torch.no_grad():
         for parameter in other.parameters():
@@ -80,26 +95,28 @@ def test_blocks_are_the_outermost_ones():
 
 
 def test_a_backbone_without_blocks_is_told():
-    with pytest.raises(UserError, match=r"--recompute: the backbone, a Sequential, is no row of blocks"):
+    with pytest.raises(UserError, match=r"--recompute blocks: the backbone, a Sequential, is no row of blocks"):
         recompute_blocks(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
 
 
+def test_a_network_without_cheap_layers_is_told():
+    with pytest.raises(UserError, match=r"--recompute cheap: the network, a Sequential, has no norm"):
+        remake_cheap_layers(nn.Sequential(nn.Conv2d(3, 4, 3)))
+
+
 def test_a_run_trains_the_same_with_it(tiny_recipe, toy):
-    from lightning.fabric import Fabric
-
-    from da_toolkit.training.trainer import Trainer
-
     found = []
-    for recompute in (False, True):
+    for recompute in RECOMPUTE:
         recipe = tiny_recipe(METHODS["dacs"].build(), steps=2)
         fabric = Fabric(accelerator="cpu", devices=1)
         trainer = Trainer(recipe, fabric, toy(), toy(seed=1), recompute=recompute)
         trainer.fit(lambda *_: None)
         found.append(trainer.model.state_dict())
-    for name, tensor in found[0].items():
-        torch.testing.assert_close(found[1][name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+    for other in found[1:]:
+        for name, tensor in found[0].items():
+            torch.testing.assert_close(other[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_it_is_not_combined_with_compile():
     with pytest.raises(UserError, match="--recompute cannot be combined with --compile"):
-        Runtime(compile=True, recompute=True)
+        Runtime(compile=True, recompute="cheap")

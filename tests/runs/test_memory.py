@@ -49,14 +49,14 @@ def test_a_step_that_does_not_fit_says_what_to_lower(error, session, monkeypatch
     assert "memory" in said and "is too small for step 1." in said
     assert "--batch-size 1 --accumulate 2 (as many images a step)" in said
     assert "source_augmentation.crop (32 64)" in said and "target" not in said
-    assert "--recompute and --precision bf16-mixed; the run then goes on from its last checkpoint" in said
+    assert "Less is kept with --recompute cheap (blocks keeps least) and --precision bf16-mixed; the run then" in said
     assert "--find-batch" in said and "\n" not in said
 
 
 def test_what_is_on_already_is_not_advised(session, monkeypatch):
     full_above(monkeypatch, 0)
     with pytest.raises(UserError) as told:
-        session(Adversarial(), batch_size=1, runtime={"recompute": True, "precision": "bf16-mixed"}).run()
+        session(Adversarial(), batch_size=1, runtime={"recompute": "blocks", "precision": "bf16-mixed"}).run()
     said = str(told.value)
     assert "--recompute" not in said and "--precision" not in said and "--batch-size 0" not in said
     assert "source.size (64 96) or target.size (64 96)" in said
@@ -104,7 +104,7 @@ def test_the_run_goes_on_with_less(session, monkeypatch):
         taken = trainer._learn
 
         def limited(*arguments):
-            if trainer.done == 3 and not self.runtime.recompute:
+            if trainer.done == 3 and self.runtime.recompute == "none":
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return taken(*arguments)
 
@@ -114,7 +114,7 @@ def test_the_run_goes_on_with_less(session, monkeypatch):
     monkeypatch.setattr(Session, "build", build)
     with pytest.raises(UserError, match="too small for step 4"):
         run.run()
-    run.runtime = dataclasses.replace(run.runtime, recompute=True)
+    run.runtime = dataclasses.replace(run.runtime, recompute="blocks")
     assert run.run()["steps"] == 4
 
 
