@@ -22,6 +22,7 @@ _ROW_OF_FLAGS = re.compile(r"│ (-\S+(?:, -\S+)*)")
 """In tyro's help; explanations are further to the right."""
 _SUBCOMMAND = re.compile(r"│\s+• (\S+)", re.MULTILINE)
 _CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", re.IGNORECASE)
+_QUOTED = re.compile("'([^']*)'")
 _NO_TYPE = re.compile(r"Error parsing (.*): no type matching (.*) could be instantiated from \[(.*)\]")
 _NO_NUMBER = re.compile(
     r"Error parsing (.*): (?:invalid literal for int\(\)|could not convert string to (float)).*: ['\"](.*)['\"]"
@@ -32,6 +33,7 @@ _NO_TUPLE = re.compile(
 _KINDS = {"int": ("a whole number", "whole numbers"), "float": ("a number", "numbers")}
 _UNRECOGNIZED = re.compile(r"Unrecognized options: (.*)")
 _MISSING = re.compile(r"Missing from (.*?): ")
+_MISSING_VALUE = re.compile(r"Missing value for argument '(--.*?)'")
 _MISSING_WORD = re.compile(r"Missing value for argument '([^-].*?)'")
 
 
@@ -73,7 +75,7 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
     verbs = [name for name in subcommands if ":" not in name]  # others choose a setting's kind
     chosen = [word for word in words if word in subcommands]
     rows = _rows(_said(tell, words))
-    text = " ".join(" ".join(rows).split()).rstrip(".").replace("Expected 1 values", "Expected 1 value")
+    text = _text(rows)
     more = f"`{prog} --help` tells more."
     unrecognized = _UNRECOGNIZED.match(text)
     if unrecognized or _MISSING.match(text) or _MISSING_WORD.match(text):
@@ -88,8 +90,12 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
     if unrecognized:
         return UserError(f"{prog}: nothing takes the word {unrecognized[1].split(', ')[0]!r}. {more}")
     if found := _CHOICE.match(text):
-        value, name, choices = found[1], found[2], re.findall("'([^']*)'", found[3])
+        value, name, choices = found[1], found[2], re.findall(_QUOTED, found[3])
         return UserError(f"{name} takes one of {', '.join(choices)}, got {value!r}.{meant(value, choices)} {more}")
+    if found := _MISSING_VALUE.match(text):
+        wrong = _CHOICE.match(_text(_rows(_said(tell, [*chosen, found[1], "?"]))))
+        if wrong:
+            return UserError(f"{found[1]} needs one of {', '.join(re.findall(_QUOTED, wrong[3]))}. {more}")
     if found := _MISSING.match(text):
         names = [row.split()[0].strip("{}") for row in rows[1:] if re.match(r" {4}\S", row)]
         return UserError(f"{found[1]} needs {', '.join(names)}. `{found[1]} --help` tells more.")
@@ -102,6 +108,10 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
         many = "" if "..." in found[4] else f"{count} "
         return UserError(f"{found[1]} takes {many}{kind}, got {found[2]}. {more}")
     return UserError(f"{text}. {more}")
+
+
+def _text(rows: Sequence[str]) -> str:
+    return " ".join(" ".join(rows).split()).rstrip(".").replace("Expected 1 values", "Expected 1 value")
 
 
 def _in_words(types: str) -> str:

@@ -15,8 +15,8 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def recompute_blocks(network: nn.Module) -> None:
-    """Let each block of the backbone compute its inside again when gradients ask for it (Chen et al., "Training Deep Nets with
-    Sublinear Memory Cost", 2016). Gradients, statistics of batch norms and random numbers stay what they are.
+    """Let each block of the backbone compute its inside again when gradients ask for it (Chen et al., "Training Deep
+    Nets with Sublinear Memory Cost", 2016). Gradients, statistics of batch norms and random numbers stay what they are.
 
     Names of weights stay too, and a copy of the network does the same.
 
