@@ -79,6 +79,7 @@ COMMAND_LINES = {
     f"{RUN} --source.size 3": "Missing value for argument '--source.size'. Expected 2 values. ",
     f"{RUN} --precision bf16": "--precision takes one of 32-true, bf16-mixed, 16-mixed, got 'bf16'. ",
     f"{RUN} --precision": "--precision needs one of 32-true, bf16-mixed, 16-mixed. ",
+    f"{RUN} --tracking": "Missing value for argument '--tracking'. Expected 1 value. ",
     f"{RUN} --recompute --seed 1": "--recompute needs one of none, cheap, blocks. ",
     f"{RUN} --demo=3": "Argument --demo: ignored explicit argument '3'. ",
     "run --lisst": "Unknown flag --lisst. Did you mean --list? ",

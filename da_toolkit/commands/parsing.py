@@ -22,7 +22,6 @@ _ROW_OF_FLAGS = re.compile(r"│ (-\S+(?:, -\S+)*)")
 """In tyro's help; explanations are further to the right."""
 _SUBCOMMAND = re.compile(r"│\s+• (\S+)", re.MULTILINE)
 _CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", re.IGNORECASE)
-_QUOTED = re.compile("'([^']*)'")
 _NO_TYPE = re.compile(r"Error parsing (.*): no type matching (.*) could be instantiated from \[(.*)\]")
 _NO_NUMBER = re.compile(
     r"Error parsing (.*): (?:invalid literal for int\(\)|could not convert string to (float)).*: ['\"](.*)['\"]"
@@ -74,14 +73,17 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
     subcommands = _SUBCOMMAND.findall(help)
     verbs = [name for name in subcommands if ":" not in name]  # others choose a setting's kind
     chosen = [word for word in words if word in subcommands]
+
+    def helps() -> list[str]:
+        """Of the command, and of the subcommands chosen."""
+        return [help, *(_said(tell, [*chosen[: place + 1], "--help"]) for place in range(len(chosen)))]
+
     rows = _rows(_said(tell, words))
-    text = _text(rows)
+    text = " ".join(" ".join(rows).split()).rstrip(".").replace("Expected 1 values", "Expected 1 value")
     more = f"`{prog} --help` tells more."
     unrecognized = _UNRECOGNIZED.match(text)
     if unrecognized or _MISSING.match(text) or _MISSING_WORD.match(text):
-        known = {*besides, *_flags(help)}
-        for place in range(len(chosen)):
-            known |= _flags(_said(tell, [*chosen[: place + 1], "--help"]))
+        known = {*besides}.union(*map(_flags, helps()))
         if flag := _first_unknown(words, known):
             return unknown_flag(flag, known, " ".join([prog, *chosen[:1]]))
     if verbs and not chosen:
@@ -90,12 +92,12 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
     if unrecognized:
         return UserError(f"{prog}: nothing takes the word {unrecognized[1].split(', ')[0]!r}. {more}")
     if found := _CHOICE.match(text):
-        value, name, choices = found[1], found[2], re.findall(_QUOTED, found[3])
+        value, name, choices = found[1], found[2], re.findall("'([^']*)'", found[3])
         return UserError(f"{name} takes one of {', '.join(choices)}, got {value!r}.{meant(value, choices)} {more}")
     if found := _MISSING_VALUE.match(text):
-        wrong = _CHOICE.match(_text(_rows(_said(tell, [*chosen, found[1], "?"]))))
-        if wrong:
-            return UserError(f"{found[1]} needs one of {', '.join(re.findall(_QUOTED, wrong[3]))}. {more}")
+        listed = re.search(rf"{found[1]} \{{(\S+)\}}", " ".join(helps()))
+        if listed:
+            return UserError(f"{found[1]} needs one of {listed[1].replace(',', ', ')}. {more}")
     if found := _MISSING.match(text):
         names = [row.split()[0].strip("{}") for row in rows[1:] if re.match(r" {4}\S", row)]
         return UserError(f"{found[1]} needs {', '.join(names)}. `{found[1]} --help` tells more.")
@@ -108,10 +110,6 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
         many = "" if "..." in found[4] else f"{count} "
         return UserError(f"{found[1]} takes {many}{kind}, got {found[2]}. {more}")
     return UserError(f"{text}. {more}")
-
-
-def _text(rows: Sequence[str]) -> str:
-    return " ".join(" ".join(rows).split()).rstrip(".").replace("Expected 1 values", "Expected 1 value")
 
 
 def _in_words(types: str) -> str:

@@ -46,7 +46,7 @@ def _slow(layer: nn.Conv2d) -> bool:
 class _Quick(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         trained = torch.is_grad_enabled() and self.weight.requires_grad and not torch.compiler.is_compiling()
-        fitting = input.device.type == "cpu" and input.dim() == 4
+        fitting = input.device.type == "cpu" and input.dim() == 4 and self._gives_any(input)
         if not (trained and fitting and input.is_contiguous(memory_format=torch.channels_last)):
             return super().forward(input)
         if _few_outputs(self):
@@ -60,9 +60,15 @@ class _Quick(nn.Conv2d):
     def _how(self) -> tuple[_Pair, _Pair]:
         return cast(_Pair, self.padding), cast(_Pair, self.dilation)
 
+    def _reaches(self) -> list[int]:
+        return [(size - 1) * step for size, step in zip(self.kernel_size, self.dilation, strict=True)]
+
     def _wider_than(self, input: Tensor) -> bool:
-        reaches = ((size - 1) * step for size, step in zip(self.kernel_size, self.dilation, strict=True))
-        return any(reach >= side for reach, side in zip(reaches, input.shape[2:], strict=True))
+        return any(reach >= side for reach, side in zip(self._reaches(), input.shape[2:], strict=True))
+
+    def _gives_any(self, input: Tensor) -> bool:
+        padded = (side + 2 * pad for side, pad in zip(input.shape[2:], self._how()[0], strict=True))
+        return all(side > reach for side, reach in zip(padded, self._reaches(), strict=True))
 
 
 def _few_outputs(layer: nn.Conv2d) -> bool:

@@ -1,27 +1,30 @@
 """A network that keeps less for the backward pass at little cost: what cheap layers give is made again there."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.utils.parametrize import is_parametrized
 
 from da_toolkit.errors import UserError
 from da_toolkit.models.recompute import statistics_left_alone
 
-_NORMS = nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm
+_NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm
 _ACTIVATIONS = nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardtanh
-_MORE_ACTIVATIONS = "timm.layers.activations", "transformers.activations"
+_FILES_OF_ACTIVATIONS = "timm.layers.activations", "transformers.activations"
 _WIDER = 4
 """A 1x1 convolution is cheap for what it gives if it has so many times as many outputs as inputs."""
 
 
 def remake_cheap_layers(network: nn.Module) -> None:
     """Let what norms, activations and widening 1x1 convolutions give be made again of what went into them, when
-    gradients ask for it: of a ResNet-101 half as much is kept (benchmarks/advent_peer.py). Gradients, statistics of
-    batch norms and random numbers are the same, bit for bit.
+    gradients ask for it: in single precision a ResNet-101 keeps half as much (benchmarks/advent_peer.py). Gradients,
+    statistics of batch norms and random numbers are the same, bit for bit, as long as nothing that the layers read
+    changes between the passes: weights may not, as ever, nor the statistics of a batch norm that uses its own.
 
     Names of weights stay too, and a copy of the network does the same.
 
@@ -40,16 +43,23 @@ def remake_cheap_layers(network: nn.Module) -> None:
 
 
 def _cheap(layer: nn.Module) -> bool:
+    if is_parametrized(layer) or layer._forward_pre_hooks:  # which may compute other weights each time
+        return False
     if isinstance(layer, nn.Conv2d):
         return max(layer.kernel_size) == 1 and layer.groups == 1 and layer.out_channels >= _WIDER * layer.in_channels
-    return isinstance(layer, _NORMS + _ACTIVATIONS) or type(layer).__module__ in _MORE_ACTIVATIONS
+    inside = [part for part in layer.modules() if part is not layer and not isinstance(part, nn.Identity)]
+    return (isinstance(layer, _NORMS) and all(map(_activates, inside))) or _activates(layer)
+
+
+def _activates(layer: nn.Module) -> bool:
+    return isinstance(layer, _ACTIVATIONS) or type(layer).__module__ in _FILES_OF_ACTIVATIONS
 
 
 class _Kept:
-    """What autograd keeps of one tensor: itself, or the layer that makes it and what goes into that."""
+    """What autograd keeps of the numbers of a tensor: themselves, or what makes them of others."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor: Tensor | None = tensor
+        self.tensor: Tensor | None = tensor.detach()  # its gradient's graph holds this one
         self.place = _place(tensor)
         self.storage = StorageWeakRef(tensor.untyped_storage())
         self.make: Callable[[Tensor], Tensor] | None = None
@@ -73,7 +83,7 @@ class _Kept:
         """The tensor; held from when it is made until it has been asked for as often as it will be."""
         tensor = self.tensor
         if self.make is None and tensor is not None and tensor._version != self.place[1]:
-            raise RuntimeError("A tensor that a gradient needs was changed in place after the layer had used it.")
+            raise RuntimeError("A tensor that a gradient needs was changed in place after a layer had used it.")
         if tensor is None:
             assert self.make is not None and self.source is not None
             given = self.source.get()
@@ -88,7 +98,7 @@ class _Kept:
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
     """What views of the same numbers share."""
-    return tensor.data_ptr(), tensor._version, tensor.numel(), tensor.dtype
+    return tensor.data_ptr(), tensor._version, tensor.numel(), tensor.dtype, tensor.is_conj(), tensor.is_neg()
 
 
 class _View:
@@ -98,7 +108,9 @@ class _View:
         self.of, self.shape, self.stride = of, seen.shape, seen.stride()
 
     def get(self) -> Tensor:
-        return self.of.get().as_strided(self.shape, self.stride)
+        whole = self.of.get()
+        alike = whole.shape == self.shape and whole.stride() == self.stride
+        return whole if alike else whole.as_strided(self.shape, self.stride)
 
 
 class _Pass(torch.autograd.graph.saved_tensors_hooks):
@@ -107,52 +119,55 @@ class _Pass(torch.autograd.graph.saved_tensors_hooks):
     current: "_Pass | None" = None
 
     def __init__(self) -> None:
-        super().__init__(self._keep, lambda kept: kept.get() if isinstance(kept, _View) else kept)
+        super().__init__(self._keep, _View.get)
         self.known: dict[tuple[Any, ...], _Kept] = {}
 
-    def __enter__(self) -> None:
-        super().__enter__()
-        _Pass.current = self
-
-    def __exit__(self, *args: object) -> None:
-        super().__exit__(*args)
-        _Pass.current = None
-        self.known.clear()
-
-    def _keep(self, tensor: Tensor) -> Tensor | _View:
-        if isinstance(tensor, nn.Parameter):
-            return tensor
-        kept = self._find(tensor)
+    def _keep(self, tensor: Tensor) -> _View:
+        kept = self.find(tensor)
         if kept is None:
             kept = self.known[_place(tensor)] = _Kept(tensor)
         kept.use()
         return _View(kept, tensor)
 
-    def _find(self, tensor: Tensor) -> _Kept | None:
+    def find(self, tensor: Tensor) -> _Kept | None:
         kept = self.known.get(_place(tensor))
         return None if kept is None or kept.storage.expired() else kept
 
     def through(self, layer: nn.Module, forward: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
         """What the layer gives, to be made again of what went in, where that is kept anyway or is made itself."""
-        source = self._find(given)
+        source = self.find(given)
         found = forward(given)
-        source = source or self._find(given)  # which the layer itself may have kept
-        kept = self._find(found) or _Kept(found)
+        source = source or self.find(given)  # which the layer itself may have kept
+        kept = self.find(found) or _Kept(found)
         if source is not None and source is not kept:
             self.known[kept.place] = kept
             overwrites = found.data_ptr() == given.data_ptr()
-            kept.made(_again(layer, forward, given), _View(source, given), overwrites)
+            kept.made(_again(layer, forward, given.device.type), _View(source, given), overwrites)
         return found
 
 
-def _again(layer: nn.Module, forward: Callable[[Tensor], Tensor], given: Tensor) -> Callable[[Tensor], Tensor]:
-    """The layer's forward pass, in the precision of this moment."""
-    device = given.device.type
+@contextmanager
+def _sparing_pass() -> Iterator[None]:
+    before, _Pass.current = _Pass.current, _Pass()
+    try:
+        with _Pass.current:
+            yield
+    finally:
+        _Pass.current = before
+
+
+def _again(layer: nn.Module, forward: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor], Tensor]:
+    """The layer's forward pass, in the mode and the precision of this moment."""
+    training = layer.training
     mixed, precision = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
     def make(given: Tensor) -> Tensor:
-        with torch.no_grad(), torch.autocast(device, precision, enabled=mixed), statistics_left_alone(layer):
-            return forward(given)
+        now, layer.training = layer.training, training
+        try:
+            with torch.no_grad(), torch.autocast(device, precision, enabled=mixed), statistics_left_alone(layer):
+                return forward(given)
+        finally:
+            layer.training = now
 
     return make
 
@@ -162,12 +177,12 @@ def _made_again(kind: Any) -> Any:
     """The same kind of layer, whose output is made again in a network that spares memory."""
 
     class MadeAgain(kind):
-        def forward(self, given: Tensor) -> Tensor:
-            now = _Pass.current
-            forward = super().forward
-            return cast(Tensor, forward(given) if now is None else now.through(self, forward, given))
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            now, forward = _Pass.current, super().forward
+            plain = len(args) == 1 and isinstance(args[0], Tensor) and not kwargs
+            return forward(*args, **kwargs) if now is None or not plain else now.through(self, forward, args[0])
 
-    return MadeAgain
+    return _named_as(kind, MadeAgain)
 
 
 @functools.cache
@@ -178,7 +193,13 @@ def _sparing(kind: Any) -> Any:
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             if not (self.training and torch.is_grad_enabled()):
                 return super().forward(*args, **kwargs)
-            with _Pass():
+            with _sparing_pass():
                 return super().forward(*args, **kwargs)
 
-    return Sparing
+    return _named_as(kind, Sparing)
+
+
+def _named_as(kind: Any, derived: Any) -> Any:
+    """By names others tell norms from the rest."""
+    derived.__name__, derived.__qualname__, derived.__module__ = kind.__name__, kind.__qualname__, kind.__module__
+    return derived

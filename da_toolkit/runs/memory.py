@@ -30,8 +30,8 @@ def _of_the_device(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or told
 
 
-_MORE = {"none": ["--recompute cheap (blocks keeps least)"], "cheap": ["--recompute blocks"], "blocks": []}
-"""By what a run computes again already: what computes more again."""
+_RECOMPUTE_MORE = {"none": ["--recompute cheap (blocks keeps least)"], "cheap": ["--recompute blocks"], "blocks": []}
+"""What a run may compute again beyond what it does already."""
 
 
 def out_of_memory(error: BaseException, plan: RunPlan, trainer: Trainer) -> UserError | None:
@@ -43,20 +43,20 @@ def out_of_memory(error: BaseException, plan: RunPlan, trainer: Trainer) -> User
         held, whole = torch.cuda.max_memory_allocated() / GIB, torch.cuda.mem_get_info()[1] / GIB
         where = f"The GPU's memory ({whole:.1f} GiB, of which this run held {held:.1f} at most)"
     recipe, runtime = plan.recipe, plan.runtime
-    cheap = ["--precision bf16-mixed"] if runtime.precision == "32-true" else []
+    advice = ["--precision bf16-mixed"] if runtime.precision == "32-true" else []
     if _inside(error, Trainer.step):
-        cheap = ([] if runtime.compile else _MORE[runtime.recompute]) + cheap
+        advice = ([] if runtime.compile else _RECOMPUTE_MORE[runtime.recompute]) + advice
         return UserError(
-            f"{where} is too small for step {trainer.done + 1}. {_goes_on(cheap)}{_smaller_steps(recipe)} "
+            f"{where} is too small for step {trainer.done + 1}. {_goes_on(advice)}{_smaller_steps(recipe)} "
             "--find-batch tells the largest batch that fits."
         )
     if _inside(error, Trainer.begin):
         height, width = recipe.evaluation_size
         few = f"a batch_size below {recipe.batch_size} or " * (recipe.batch_size > 4)
-        told = f"the pass over target images that begins a stage. {_goes_on(cheap)}Another recipe, which starts anew, "
+        told = f"the pass over target images that begins a stage. {_goes_on(advice)}Another recipe, which starts anew, "
         return UserError(f"{where} is too small for {told}needs less: {few}an evaluation.size below {height} {width}.")
     return UserError(
-        f"{where} is too small for the scoring after step {trainer.done}. {_goes_on(cheap)}Another recipe, which "
+        f"{where} is too small for the scoring after step {trainer.done}. {_goes_on(advice)}Another recipe, which "
         f"starts anew, needs less: an evaluation.batch_size below {recipe.evaluation.batch_size}, or an "
         "evaluation.window, through which images are scored."
     )
@@ -68,9 +68,11 @@ def _inside(error: BaseException, function: Callable[..., object]) -> bool:
     return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def _goes_on(cheap: list[str]) -> str:
+def _goes_on(advice: list[str]) -> str:
     """What keeps less without being another recipe."""
-    return f"Less is kept with {' and '.join(cheap)}; the run then goes on from its last checkpoint. " if cheap else ""
+    return (
+        f"Less is kept with {' and '.join(advice)}; the run then goes on from its last checkpoint. " if advice else ""
+    )
 
 
 def _smaller_steps(recipe: Recipe) -> str:

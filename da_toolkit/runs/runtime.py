@@ -50,11 +50,11 @@ class Runtime:
     """Steps with NaN or infinite losses or gradients that are left out before one stops the run."""
     compile: bool = False
     """Let torch.compile fuse the network's blocks in training: slow to begin, and kept for later runs. It did not pay
-    for a ResNet-101 in bf16 on an H200 (benchmarks/README.md), and on a CPU it turns off quicker gradients."""
+    for a ResNet-101 in bf16 on an H200 (benchmarks/README.md), and on a CPU it turns off quicker convolutions."""
     recompute: Literal["none", "cheap", "blocks"] = "none"
-    """What of the backbone is not kept for the backward pass but computed again there, with the same gradients.
-    "cheap": what norms, activations and widening 1x1 convolutions give, half of what a ResNet keeps for a tenth more
-    time; "blocks": all but each block's input, the least memory for a quarter more time."""
+    """What is not kept for the backward pass but computed again there, with the same gradients. "cheap": what norms,
+    activations and widening 1x1 convolutions give, half of what a ResNet keeps; "blocks": of each block of the backbone
+    all but its input, the least memory for the most time (both in benchmarks/README.md)."""
     resume: bool = False
     """Insist on continuing from the run folder's checkpoint, which an unfinished run of the same recipe does anyway.
     A finished one stays as it is."""

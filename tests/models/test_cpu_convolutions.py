@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from da_toolkit.methods import METHODS
-from da_toolkit.models import DeepLabV2, LightDeepLabV3Plus
+from da_toolkit.models import DeepLabV2, LightDeepLabV3Plus, cpu_convolutions
 from da_toolkit.models.cpu_convolutions import _Quick, quicken
 from da_toolkit.models.recompute import recompute_blocks
 from da_toolkit.training.trainer import Trainer
@@ -57,6 +57,26 @@ def test_outputs_and_gradients_are_the_librarys(how, outputs, bias, channels_las
     for one, other in zip([output, *expected], [again, *found], strict=True):
         assert one.shape == other.shape
         torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("outputs", "ways"), [(3, 1), (4, 0)])
+def test_few_outputs_are_one_product(outputs, ways, monkeypatch):
+    """As few as have no more places than the layer has inputs."""
+    calls = []
+    summed = cpu_convolutions._sum_of_places
+    monkeypatch.setattr(cpu_convolutions, "_sum_of_places", lambda *given: calls.append(1) or summed(*given))
+    layer = nn.Conv2d(32, outputs, 3)
+    quicken(layer)
+    layer(torch.rand(2, 32, 6, 6).to(memory_format=torch.channels_last))
+    assert len(calls) == ways
+
+
+@pytest.mark.parametrize("outputs", [2, 7])
+def test_a_map_that_is_too_small_is_refused_as_ever(outputs):
+    layer = nn.Conv2d(32, outputs, 3)
+    quicken(layer)
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+        layer(torch.rand(1, 32, 2, 5).to(memory_format=torch.channels_last))
 
 
 def test_only_what_is_asked_for_is_given():

@@ -1,6 +1,7 @@
 """What cheap layers give is made again: the very tensors, whatever else looks at them."""
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -49,15 +50,16 @@ class Tokens(nn.Module):
 
 
 class Twice(nn.Module):
-    """One layer's output, used by two, of which one writes over a copy."""
+    """One layer's output, used by two, of which the second writes over it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm, self.relu, self.conv = nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 1)
+        self.norm, self.conv = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+        self.clamp, self.relu = nn.Hardtanh(-0.1, 0.1, inplace=True), nn.ReLU()
 
     def forward(self, images):
         found = self.norm(images)
-        return self.conv(found) + self.conv(self.relu(found.clone())) + found.sigmoid()
+        return self.conv(self.relu(found)) + self.conv(self.clamp(found))
 
 
 def layers():
@@ -131,34 +133,156 @@ def test_gradients_of_gradients_are_the_same(pair):
         torch.testing.assert_close(one, other)
 
 
-def test_what_a_gradient_needs_may_not_be_changed_as_ever():
-    class Careless(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+class Careless(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
 
-        def forward(self, images):
-            found = self.conv(images)
-            normed = self.norm(found)
-            found.add_(1)
-            return normed
-
-    for make in (lambda network: None, remake_cheap_layers):
-        network = Careless().train()
-        make(network)
-        with pytest.raises(RuntimeError, match=r"in.?place"):
-            network(torch.rand(1, 3, 4, 4)).square().sum().backward()
+    def forward(self, images):
+        found = self.conv(images)
+        normed = self.norm(found)
+        found.add_(1)
+        return normed
 
 
-def test_nothing_is_held_after_a_backward_pass(pair):
-    output = pair[1](torch.rand(1, 3, 12, 16))
+@pytest.mark.parametrize("make", [lambda network: None, remake_cheap_layers], ids=["plain", "cheap"])
+def test_what_a_gradient_needs_may_not_be_changed_as_ever(make):
+    network = Careless().train()
+    make(network)
+    with pytest.raises(RuntimeError, match=r"in.?place"):
+        network(torch.rand(1, 3, 4, 4)).square().sum().backward()
+    network = Inside(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).train()
+    make(network)
+    output = network(torch.rand(1, 3, 4, 4))
+    with torch.no_grad():
+        network.layers[2].weight.mul_(2)
+    with pytest.raises(RuntimeError, match=r"in.?place"):
+        output.square().sum().backward()
+
+
+def kept():
+    """Shapes of the maps that are kept now, in whatever graph."""
+    gc.collect()
+    tensors = [one.tensor for one in gc.get_objects() if type(one) is remake._Kept and one.tensor is not None]
+    return sorted(tuple(tensor.shape) for tensor in tensors if tensor.dim() == 4 and tensor.shape[2] > 3)
+
+
+def test_norms_activations_and_widening_convolutions_keep_nothing():
+    narrow, wide = nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 16, 1, bias=False)
+    network = Inside(narrow, nn.BatchNorm2d(4), nn.ReLU(inplace=True), wide, nn.BatchNorm2d(16), nn.GELU())
+    remake_cheap_layers(network.train())
+    network.layers.append(nn.Conv2d(16, 2, 1))
+    images = torch.rand(1, 3, 8, 8)
+    output = network(images)
+    assert kept() == [(1, 3, 8, 8), (1, 4, 8, 8)]  # the images, and what the first convolution gave
     output.sum().backward()
-    assert remake._Pass.current is None
-    output = pair[1].eval()(torch.rand(1, 3, 12, 16))
-    assert output.grad_fn is not None and remake._Pass.current is None
+    assert kept() == []
+
+
+def test_what_is_made_again_is_given_up_after_its_last_use():
+    class Seen(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, images):
+            return images.clone()
+
+        @staticmethod
+        def backward(ctx, slope):
+            seen.append(kept())
+            return slope
+
+    class See(nn.Module):
+        def forward(self, images):
+            return Seen.apply(images)
+
+    seen = []
+    last = nn.Conv2d(4, 5, 1)
+    network = Inside(nn.Conv2d(3, 4, 1), See(), nn.BatchNorm2d(4), nn.ReLU(inplace=True), last).train()
+    remake_cheap_layers(network)
+    output = network(torch.rand(1, 3, 8, 8))
+    before = kept()
+    output.sum().backward(retain_graph=True)
+    assert seen == [before] == [[(1, 3, 8, 8), (1, 4, 8, 8)]]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_graph_that_never_goes_backward_is_given_up(pair, fails):
+    output = pair[1](torch.rand(1, 3, 12, 16))
+    assert kept()
+    if fails:
+        output.register_hook(lambda slope: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            output.sum().backward()
+    del output
+    assert kept() == [] and remake._Pass.current is None
 
 
 def test_a_pass_that_fails_leaves_none_open(pair):
     with pytest.raises(RuntimeError):
         pair[1](torch.rand(1, 5, 12, 16))
     assert remake._Pass.current is None
+
+
+def test_one_inside_another_goes_on_sparing():
+    inner = Inside(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).train()
+    remake_cheap_layers(inner)
+    outer = Inside(inner, nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)).train()
+    outer.__class__ = remake._sparing(type(outer))
+    output = outer(torch.rand(1, 3, 8, 8))
+    assert remake._Pass.current is None and len(kept()) == 5
+    output.sum().backward()
+
+
+def test_the_mode_of_the_forward_pass_counts(pair):
+    images = torch.rand(2, 3, 12, 16)
+    found = []
+    for network in pair:
+        output = network(images)
+        network.eval()
+        output.square().sum().backward()
+        found.append([parameter.grad for parameter in network.parameters()])
+        assert not any(part.training for part in network.modules())
+    assert all(map(torch.equal, *found))
+
+
+def test_layers_are_called_as_they_may_be():
+    class ByName(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, images):
+            return self.norm(input=self.conv(images))
+
+    network = ByName().train()
+    remake_cheap_layers(network)
+    network(torch.rand(1, 3, 4, 4)).sum().backward()
+
+
+def test_conjugates_are_told_apart():
+    class Power(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, images):
+            found = torch.fft.rfft2(self.relu(images))
+            return (found * found.conj() * found).real
+
+    plain, saving = Power().train(), Power().train()
+    remake_cheap_layers(saving)
+    images = torch.rand(1, 1, 6, 6)
+    assert torch.equal(slopes(plain, images, False)[1], slopes(saving, images, False)[1])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.utils.parametrizations.spectral_norm(nn.Conv2d(2, 8, 1)),
+        *(nn.SyncBatchNorm(4), nn.Conv2d(4, 8, 1), nn.Conv2d(4, 16, 3), nn.Dropout(), nn.Linear(4, 16)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_others_stay_as_they_are(layer):
+    kind = type(layer)
+    remake_cheap_layers(nn.ModuleList([layer, nn.ReLU()]))
+    assert type(layer) is kind
