@@ -11,7 +11,10 @@ recipe = Recipe(
     target=CamVid(size=(360, 480)),
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
     method=SourceOnly(
-        regularizers=(MeanTeacher(start=0.5), RPT(regions=Superpixels(count=250), cluster=Cluster(clusters=256))),
+        regularizers=(
+            MeanTeacher(start=0.5),
+            RPT(regions=Superpixels(count=250), cluster=Cluster(weight=1.0, clusters=256), balance=0.0),
+        ),
         class_balance=0.5,
     ),
     schedule=Schedule((Stage("warm-up", steps=850), *rounds(3, steps=50))),

@@ -11,7 +11,10 @@ recipe = Recipe(
     target=CityscapesSmall(size=(128, 256)),
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
     method=SourceOnly(
-        regularizers=(MeanTeacher(start=0.3), RPT(regions=Superpixels(count=250), cluster=Cluster(clusters=256))),
+        regularizers=(
+            MeanTeacher(start=0.3),
+            RPT(regions=Superpixels(count=250), cluster=Cluster(weight=1.0, clusters=256), balance=0.0),
+        ),
         class_balance=0.5,
     ),
     schedule=Schedule((Stage("warm-up", steps=500), *rounds(2, steps=250))),

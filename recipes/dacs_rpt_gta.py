@@ -4,7 +4,7 @@ from da_toolkit.data import GTA5, Augmentation, Cityscapes
 from da_toolkit.methods import MeanTeacher, SourceOnly
 from da_toolkit.models import DeepLabV2
 from da_toolkit.recipe import SGD, LearningRate, Recipe, Schedule, Stage, rounds
-from da_toolkit.regularizers import RPT
+from da_toolkit.regularizers import RPT, Cluster
 
 recipe = Recipe(
     source=GTA5(size=(720, 1280)),
@@ -22,7 +22,7 @@ recipe = Recipe(
     method=SourceOnly(
         regularizers=(
             MeanTeacher(momentum=0.99, threshold=0.968, weights="batch", statistics="batch", first_momentum="zero"),
-            RPT(),
+            RPT(cluster=Cluster(weight=1.0), balance=0.0),
         )
     ),
     schedule=Schedule((Stage("warm-up", steps=100_000), *rounds(3, steps=50_000))),
