@@ -208,7 +208,7 @@ def table(results: list[dict[str, Any]]) -> str:
             f"| step | ms, median (quartiles) | {of_it} | peak, GiB | {of_it} | TFLOP | utilisation |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         ]
-        for result in own:
+        for result in [peer, *(other for other in own if other is not peer)]:
             low, middle, high = statistics.quantiles(result["ms"], n=4, method="inclusive")
             ratio = middle / statistics.median(result["peer_ms"])
             lines.append(
