@@ -27,10 +27,12 @@ class Stopped(UserError):
 
 
 def nearest(name: str, valid: Iterable[str], least: float = 0.6) -> str:
-    """The name that is most alike, or nothing where none is as alike as `least`, 0..1."""
+    """The name that is most alike, or that alone begins so, or nothing where none is as alike as `least`, 0..1."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(name, list(valid), n=1, cutoff=least)), "")
+    names = list(valid)
+    begun = [other for other in names if len(name) > 2 and other.startswith(name)]
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=least)), begun[0] if len(begun) == 1 else "")
 
 
 def meant(name: str, valid: Iterable[str]) -> str:

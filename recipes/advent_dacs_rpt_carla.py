@@ -15,7 +15,7 @@ recipe = Recipe(
         discriminators=(SelfInformation(weight=5e-3, width=32, lr=5e-4, start=0.3),),
         regularizers=(
             MeanTeacher(start=0.5, level="category"),
-            RPT(regions=Superpixels(count=250), cluster=Cluster(clusters=256)),
+            RPT(regions=Superpixels(count=250), cluster=Cluster(weight=1.0, clusters=256), balance=0.0),
         ),
         class_balance=0.5,
     ),

@@ -13,7 +13,7 @@ recipe = Recipe(
     # Adversarial weights and rates are 5 times the published ones, for a run that is 250 times shorter.
     method=Adversarial(
         discriminators=(SelfInformation(weight=5e-3, width=32, lr=5e-4, start=0.3),),
-        regularizers=(RPT(regions=Superpixels(count=250), cluster=Cluster(clusters=256)),),
+        regularizers=(RPT(regions=Superpixels(count=250), cluster=Cluster(weight=1.0, clusters=256), balance=0.0),),
         class_balance=0.5,
     ),
     schedule=Schedule((Stage("warm-up", steps=500), *rounds(5, steps=100))),

@@ -18,7 +18,7 @@ _COLUMNS = "129"
 """Width in which tyro breaks no flag and still has all of them below each other."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m|\[/?bold\]")
 _FLAG = re.compile(r"--[A-Za-z]|-(?!inf|nan)[A-Za-z]{2}")
-_ROW_OF_FLAGS = re.compile(r"│ (-\S+(?:, -\S+)*)")
+_ROW_OF_FLAGS = re.compile(r"│ (-[^\s,]+(?:, -[^\s,]+)*)")
 """In tyro's help; explanations are further to the right."""
 _SUBCOMMAND = re.compile(r"│\s+• (\S+)", re.MULTILINE)
 _CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", re.IGNORECASE)
@@ -29,7 +29,13 @@ _NO_NUMBER = re.compile(
 _NO_TUPLE = re.compile(
     r"Error parsing (.*): Could not parse arguments (\[.*\]) into tuple type typing\.Tuple\[(\w+)(.*)\]"
 )
-_KINDS = {"int": ("a whole number", "whole numbers"), "float": ("a number", "numbers")}
+_KINDS = {
+    "int": ("a whole number", "whole numbers"),
+    "float": ("a number", "numbers"),
+    "str": ("a word", "words"),
+    "path": ("a file or folder", "files or folders"),
+}
+_METAVAR = r"[^\s\]]+(?: [A-Z]+}?(?=\s))*"
 _UNRECOGNIZED = re.compile(r"Unrecognized options: (.*)")
 _MISSING = re.compile(r"Missing from (.*?): ")
 _MISSING_VALUE = re.compile(r"Missing value for argument '(--.*?)'")
@@ -90,19 +96,24 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
         first = f", got {words[0]!r}.{meant(words[0], verbs)}" if words else "."
         return UserError(f"{prog} takes one of {', '.join(verbs)}{first} {more}")
     if unrecognized:
-        return UserError(f"{prog}: nothing takes the word {unrecognized[1].split(', ')[0]!r}. {more}")
+        word = unrecognized[1].split(", ")[0]
+        before = words[words.index(word) - 1].replace("_", "-") if word in words[1:] else ""
+        switch = before.replace("--no-", "--", 1)
+        if f"--no-{switch[2:]}" in known:
+            return UserError(f"{switch} takes no value, got {word!r}: --no-{switch[2:]} turns it off. {more}")
+        return UserError(f"{prog}: nothing takes the word {word!r}. {more}")
     if found := _CHOICE.match(text):
         value, name, choices = found[1], found[2], re.findall("'([^']*)'", found[3])
         return UserError(f"{name} takes one of {', '.join(choices)}, got {value!r}.{meant(value, choices)} {more}")
     if found := _MISSING_VALUE.match(text):
-        listed = re.search(rf"{found[1]} \{{(\S+)\}}", " ".join(helps()))
-        if listed:
-            return UserError(f"{found[1]} needs one of {listed[1].replace(',', ', ')}. {more}")
+        takes = re.search(rf"{re.escape(found[1])} +({_METAVAR})", "\n".join(helps()))
+        wanted = _in_words(takes[1].replace("{None}|", "")) if takes else "a value"
+        return UserError(f"{found[1]} needs {wanted}. {more}")
     if found := _MISSING.match(text):
         names = [row.split()[0].strip("{}") for row in rows[1:] if re.match(r" {4}\S", row)]
         return UserError(f"{found[1]} needs {', '.join(names)}. `{found[1]} --help` tells more.")
     if found := _NO_TYPE.match(text):
-        return UserError(f"{found[1]} takes {_in_words(found[2])}, got {found[3]}. {more}")
+        return UserError(f"{found[1]} takes {_in_words(found[2])}, got {found[3] or 'nothing'}. {more}")
     if found := _NO_NUMBER.match(text):
         return UserError(f"{found[1]} takes {_KINDS[found[2] or 'int'][0]}, got {found[3]!r}. {more}")
     if found := _NO_TUPLE.match(text):
@@ -113,11 +124,12 @@ def _refusal(tell: Callable[[Sequence[str]], object], words: list[str], prog: st
 
 
 def _in_words(types: str) -> str:
-    """What tyro calls "{None}|{INT INT}", as a sentence would: "None or 2 whole numbers"."""
+    """What tyro calls "{None}|{INT INT}" or "{a,b}", as a sentence would: "None or 2 whole numbers", "one of a, b"."""
     said = []
-    for kind in (kind.strip("{}").split() for kind in types.split("|")):
-        one, many = _KINDS.get(" ".join(dict.fromkeys(kind)).lower(), ("", ""))
-        said.append((one if len(kind) == 1 else f"{len(kind)} {many}") if one else " ".join(kind))
+    for words in (kind.strip("{}").split() for kind in types.split("|")):
+        one, many = _KINDS.get(" ".join(dict.fromkeys(words)).lower(), ("", ""))
+        choices = f"one of {words[0].replace(',', ', ')}" if "," in words[0] else " ".join(words)
+        said.append((one if len(words) == 1 else f"{len(words)} {many}") if one else choices)
     return " or ".join(dict.fromkeys(said))
 
 

@@ -153,6 +153,7 @@ def _sparing_pass() -> Iterator[None]:
         with _Pass.current:
             yield
     finally:
+        _Pass.current.known.clear()  # it holds itself by its hook until the collector comes
         _Pass.current = before
 
 

@@ -153,6 +153,7 @@ def _compare(runs: Sequence[Run], protocol: str, wanted: str) -> Comparison:
     for name, group in groups.items():
         if differing := differing_settings(group):
             notes.append(f"{name}: its seeds differ in settings, so its spread is not of seeds alone: {differing}.")
+    notes += _unlike("precision", {run.label: run.result.get("precision") for run in scored}, str)
     notes += _unlike("training steps", {run.label: run.result.get("steps") for run in scored}, str)
     keys = {run.label: frozenset(run.confusions.keys) for run in scored if run.confusions is not None}
     notes += _unlike("validation images", keys, lambda images: f"{len(images)} images")

@@ -100,4 +100,5 @@ class Runtime:
     def from_json(cls, values: dict[str, Any]) -> "Runtime":
         """What `to_json` wrote. Raises `UserError`, TypeError, AttributeError or ValueError for anything else."""
         paths = {name: Path(values[name]) for name in _FOLDERS if values.get(name) is not None}
-        return cls(**{**values, **paths})
+        recompute = {True: "blocks", False: "none"}.get(values["recompute"], values["recompute"])  # once a switch
+        return cls(**{**values, **paths, "recompute": recompute})

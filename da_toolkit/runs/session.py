@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from da_toolkit.data.loader import explained
 from da_toolkit.errors import Stopped, UserError
 from da_toolkit.files import write_json
 from da_toolkit.models.trial import check_passes
+from da_toolkit.notices import Notice
 from da_toolkit.ranks.launch import LostRank, launch, lost_ranks_explained
 from da_toolkit.ranks.parallel import from_main, is_main
 from da_toolkit.recipe.as_json import flatten
@@ -179,8 +181,22 @@ class Session(RunPlan):
             starts = json.loads(file.read_text()) if step and file.exists() else []
         except ValueError:  # damaged: what came before is unknown
             starts = []
+        self._tell_of_other_precision(starts, step)
         start = {"step": step, "time": round(time.time()), "runtime": self.runtime.to_json(), "data": data}
         write_json(file, [*starts, start | environment(device)])
+
+    def _tell_of_other_precision(self, starts: list[dict[str, Any]], step: int) -> None:
+        try:
+            before = starts[-1]["runtime"]["precision"]
+        except (LookupError, TypeError):  # none, or damaged
+            return
+        if before != self.runtime.precision:
+            warnings.warn(
+                f"precision {before} until step {step}, {self.runtime.precision} from there on: the run will not be the"
+                " one that would have been without a stop.",
+                category=Notice,
+                stacklevel=3,
+            )
 
     def _parameters(self) -> dict[str, Any]:
         return {

@@ -13,7 +13,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.methods import METHODS
 from da_toolkit.models import DAFormer, DeepLabV2, EoMT, LightDeepLabV3Plus
 from da_toolkit.models.recompute import blocks_of, recompute_blocks
-from da_toolkit.models.remake import remake_cheap_layers
+from da_toolkit.models.remake import _Kept, remake_cheap_layers
 from da_toolkit.recipe import AdamW
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.training.groups import parameter_groups
@@ -125,7 +125,13 @@ def test_a_run_trains_the_same_with_it(tiny_recipe, toy):
         recipe = tiny_recipe(METHODS["dacs"].build(), steps=2)
         fabric = Fabric(accelerator="cpu", devices=1)
         trainer = Trainer(recipe, fabric, toy(), toy(seed=1), recompute=recompute)
-        trainer.fit(lambda *_: None)
+        gc.collect()
+        gc.disable()
+        try:
+            trainer.fit(lambda *_: None)
+            assert not [one for one in gc.get_objects() if type(one) is _Kept]  # of a step that is over
+        finally:
+            gc.enable()
         found.append(trainer.model.state_dict())
     for other in found[1:]:
         for name, tensor in found[0].items():

@@ -114,6 +114,15 @@ def test_runs_of_other_budgets_or_images_are_told(make_run, random_counts) -> No
     assert "validation images" in images and "12 images (a" in images and "7 images (few" in images
 
 
+def test_runs_of_other_precision_are_told(make_run) -> None:
+    pair = [make_run("a"), make_run("b")]
+    for run, precision in zip(pair, ("32-true", "bf16-mixed"), strict=True):
+        run.result["precision"] = precision
+    (found,) = compare(pair)
+    assert found.notes[0].startswith("Runs differ in precision")
+    assert "32-true (a" in found.notes[0] and "bf16-mixed (b" in found.notes[0]
+
+
 def test_as_many_other_images_are_told_too(make_run, random_counts) -> None:
     counts, others = random_counts(0), [f"other_{number}" for number in range(12)]
     (found,) = compare([make_run("a", counts=counts), make_run("b", counts=counts, keys=others)])

@@ -9,6 +9,7 @@ from da_toolkit.data import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.methods import Adversarial, SourceOnly
 from da_toolkit.methods.pseudo_labels import cbst
+from da_toolkit.notices import Notice
 from da_toolkit.runs.memory import is_out_of_memory
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
@@ -114,11 +115,17 @@ def test_the_run_goes_on_with_less(session, monkeypatch):
     monkeypatch.setattr(Session, "build", build)
     with pytest.raises(UserError, match="too small for step 4"):
         run.run()
-    run.runtime = dataclasses.replace(run.runtime, recompute="blocks")
-    assert run.run()["steps"] == 4
+    run.runtime = dataclasses.replace(run.runtime, recompute="blocks", precision="bf16-mixed")
+    with pytest.warns(Notice, match=r"^precision 32-true until step 2, bf16-mixed from there on"):
+        assert run.run()["steps"] == 4
 
 
 def test_other_errors_stay_what_they_are(session, monkeypatch):
     full_above(monkeypatch, 0, RuntimeError("something else"))
     with pytest.raises(RuntimeError, match=r"^something else$"):
         session().run()
+
+
+def test_settings_of_a_run_from_when_recompute_was_a_switch_are_read():
+    for before, now in ((False, "none"), (True, "blocks")):
+        assert Runtime.from_json({**Runtime().to_json(), "recompute": before}).recompute == now
