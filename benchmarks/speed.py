@@ -24,9 +24,9 @@ from da_toolkit.data.sampling import EpochSampler
 from da_toolkit.data.streets import render
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.files import write_json
+from da_toolkit.methods import METHODS
 from da_toolkit.recipe import Schedule, Stage, load_recipe, recipe_files
 from da_toolkit.recipe.demo import demo_version
-from da_toolkit.registry import METHODS
 from da_toolkit.runs.provenance import environment
 from da_toolkit.shareable import short_commit
 from da_toolkit.training.trainer import Trainer
