@@ -33,8 +33,6 @@ LAYERS: dict[str, tuple[nn.Conv2d, tuple[int, int, int, int]]] = {
     "plain block, 64": (nn.Conv2d(64, 64, 3, padding=1), (1, 64, 90, 160)),
     "dilated depthwise, 1152": (nn.Conv2d(1152, 1152, 5, padding=4, dilation=2, groups=1152), (4, 1152, 8, 12)),
 }
-
-
 PRECISIONS = {"single": torch.float32, "bfloat16": torch.bfloat16}
 
 

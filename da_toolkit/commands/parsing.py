@@ -36,6 +36,7 @@ _KINDS = {
     "path": ("a file or folder", "files or folders"),
 }
 _METAVAR = r"[^\s\]]+(?: [A-Z]+}?(?=\s))*"
+"""What stands after a flag in help, such as "INT INT" or "{None}|PATH"."""
 _UNRECOGNIZED = re.compile(r"Unrecognized options: (.*)")
 _MISSING = re.compile(r"Missing from (.*?): ")
 _MISSING_VALUE = re.compile(r"Missing value for argument '(--.*?)'")

@@ -60,15 +60,16 @@ class _Quick(nn.Conv2d):
     def _how(self) -> tuple[_Pair, _Pair]:
         return cast(_Pair, self.padding), cast(_Pair, self.dilation)
 
-    def _reaches(self) -> list[int]:
-        return [(size - 1) * step for size, step in zip(self.kernel_size, self.dilation, strict=True)]
-
     def _wider_than(self, input: Tensor) -> bool:
-        return any(reach >= side for reach, side in zip(self._reaches(), input.shape[2:], strict=True))
+        return min(_given_sides(input.shape[2:], self.kernel_size, (0, 0), self._how()[1])) < 1
 
     def _gives_any(self, input: Tensor) -> bool:
-        padded = (side + 2 * pad for side, pad in zip(input.shape[2:], self._how()[0], strict=True))
-        return all(side > reach for side, reach in zip(padded, self._reaches(), strict=True))
+        return min(_given_sides(input.shape[2:], self.kernel_size, *self._how())) > 0
+
+
+def _given_sides(seen: Sequence[int], kernel: Sequence[int], padding: _Pair, dilation: _Pair) -> list[int]:
+    """Height and width of the output; below 1 where the kernel is wider than the padded input."""
+    return [seen[axis] + 2 * padding[axis] - (kernel[axis] - 1) * dilation[axis] for axis in (0, 1)]
 
 
 def _few_outputs(layer: nn.Conv2d) -> bool:
@@ -90,13 +91,12 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, added: Tensor, padding: _Pair, dilation: _Pair) -> Tensor:
-        images, *sides, high, wide, outputs = added.shape
+        seen, kernel = added.shape[1:3], added.shape[3:5]
         ctx.how = added.shape, added.dtype, padding, dilation
-        reaches = (high - 1) * dilation[0], (wide - 1) * dilation[1]
-        size = (side + 2 * pad - reach for side, pad, reach in zip(sides, padding, reaches, strict=True))
+        given = _given_sides(seen, kernel, padding, dilation)
         exact = torch.promote_types(added.dtype, torch.float32)
-        found = added.new_zeros(images, *size, outputs, dtype=exact)
-        for (row, column), there, here in _taps(added.shape[1:3], found.shape[1:3], (high, wide), padding, dilation):
+        found = added.new_zeros(added.shape[0], *given, added.shape[5], dtype=exact)
+        for (row, column), there, here in _taps(seen, given, kernel, padding, dilation):
             found[here] += added[..., row, column, :][there]
         return found
 

@@ -138,8 +138,10 @@ class _Pass(torch.autograd.graph.saved_tensors_hooks):
         source = self.find(given)
         found = forward(given)
         source = source or self.find(given)  # which the layer itself may have kept
+        if source is None:
+            return found
         kept = self.find(found) or _Kept(found)
-        if source is not None and source is not kept:
+        if kept is not source:
             self.known[kept.place] = kept
             overwrites = found.data_ptr() == given.data_ptr()
             kept.made(_again(layer, forward, given.device.type), _View(source, given), overwrites)
