@@ -31,9 +31,13 @@ def near_flags(flag: str, valid: Iterable[str]) -> list[str]:
     """The valid flags that are like a misspelt one, the nearest first, at most `MOST`; none if none is near.
 
     Dotted flags are compared part by part, so that one wrong part is not outweighed by those that two flags have in
-    common; what stands in front may be left out, as in `--lr` for `--optimizer.lr`.
+    common; what stands in front may be left out, as in `--lr` for `--optimizer.lr`. One that has other signs between
+    its words, as `--optimizer_lr`, is near none but that.
     """
     wanted = _parts(flag)
+    valid = list(valid)
+    if same := [name for name in valid if "-".join(_parts(name)) == "-".join(wanted)]:
+        return same
     alike = {name: _likeness(wanted, _parts(name)) for name in valid}
     whole = {name: likeness for name, (likeness, is_whole) in alike.items() if is_whole}
     found = whole if any(whole.values()) else {name: likeness for name, (likeness, _) in alike.items()}

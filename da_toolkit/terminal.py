@@ -27,9 +27,14 @@ def columns() -> int:
 
 
 def show(table: Table) -> None:
-    """Print a table to stdout: as wide as the terminal, and in a file or a pipe whole, each entry in its line."""
-    console = Console() if live() else Console(width=max(1, Console(width=_WIDE).measure(table).maximum))
-    console.print(table)
+    """Print a table to stdout: as wide as the terminal; in a file or a pipe whole, each entry in its line, and without
+    spaces at the ends of lines."""
+    if live():
+        return Console().print(table)
+    console = Console(width=max(1, Console(width=_WIDE).measure(table).maximum))
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def track(items: Iterable[T], title: str, total: int | None = None, file: IO[str] | None = None) -> Iterable[T]:

@@ -25,6 +25,9 @@ VALID = [
         ("--lr", ["--optimizer.lr"]),
         ("--steps", ["--schedule.stages.0.steps"]),
         ("--frame", ["--source.frames", "--target.frames"]),
+        ("--optimizer_lr", ["--optimizer.lr"]),
+        ("--source-frames", ["--source.frames"]),
+        ("--schedule-stages-0-steps", ["--schedule.stages.0.steps"]),
         ("--method.discriminators.0.weigth", ["--method.discriminators.0.weight"]),
         (
             "--method.discriminators.7.weight",

@@ -208,6 +208,8 @@ def test_check_builds_prints_and_stops(tmp_path, monkeypatch, capsys):
     call(monkeypatch, run, "adaptseg_gta", "--demo", "--check", "--runs", tmp_path, "--seed", 3)
     out = capsys.readouterr().out
     assert "Streets-game train: 400 images" in out and "optimizer.lr: 0.002\n" in out and "AdversarialTerm" in out
+    assert f"run folder: {tmp_path / 'adaptseg_gta_demo' / '3'}\n" in out and "device: cpu (" in out
+    assert "\nseed: 3\n" in out and "\nprecision: 32-true\n" in out and "\nrecompute: none\n" in out
     assert not list(tmp_path.iterdir())
 
 

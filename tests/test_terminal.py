@@ -59,3 +59,13 @@ def test_a_dumb_terminal_gets_plain_lines(term):
 def test_a_file_gets_plain_lines_whatever_colours_are_forced(forced):
     assert in_file(CODE, TERM="xterm", **forced) == "live False\n3\n"
     assert in_file(PROGRESS, TERM="xterm", **forced).startswith("PlainProgress\nstage train\nstep 2/6 [train]")
+
+
+def test_tables_in_a_file_end_their_lines_with_their_words():
+    code = (
+        "from rich.table import Table; from da_toolkit.terminal import show; table = Table('name', 'what', box=None);"
+        "table.add_row('a', 'of a few words'); table.add_row('b'); show(table)"
+    )
+    *first, last = in_file(code).splitlines()
+    assert [line.split() for line in first] == [["name", "what"], ["a", "of", "a", "few", "words"]]
+    assert last.strip() == "b" and not any(line.endswith(" ") for line in (*first, last))

@@ -18,6 +18,7 @@ from da_toolkit.recipe.recipe import Recipe
 from da_toolkit.report.table import summarize, terminal_tables
 from da_toolkit.runs.batch_search import find_batch_size
 from da_toolkit.runs.folder import load_recipe_of, load_runtime
+from da_toolkit.runs.provenance import device_name
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
 
@@ -88,7 +89,7 @@ def rerun(run: Path, words: list[str], prog: str) -> None:
 
 
 def check(session: Session) -> None:
-    """Build the data, network and terms, open one image of each split, print the recipe, and stop."""
+    """Build the data, network and terms, open one image of each split, print all settings, and stop."""
     trainer, val = session.build()
     if not is_main():
         return
@@ -101,5 +102,6 @@ def check(session: Session) -> None:
         print(f"{data.name} {data.split}: {len(data)} images, the first {image.shape[1]}x{image.shape[0]}")
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     print(f"network: {parameters / 1e6:.2f} M parameters; terms: {', '.join(type(t).__name__ for t in trainer.terms)}")
-    for name, value in flatten(session.recipe.to_json()):
+    print(f"device: {device_name(trainer.fabric.device)}; run folder: {session.folder}")
+    for name, value in (*flatten(session.recipe.to_json()), *session.runtime.to_json().items()):
         print(f"{name}: {value}")

@@ -15,6 +15,7 @@ from da_toolkit.runs.progress import TrainingProgress, make_progress
 from da_toolkit.runs.provenance import environment, peak_memory_mb
 from da_toolkit.runs.scoring import Scoring
 from da_toolkit.runs.signals import StopRequest
+from da_toolkit.runs.starts import precision_of
 from da_toolkit.tracking.tracker import Tracker
 from da_toolkit.training.guard import NotFinite
 from da_toolkit.training.state import state_of
@@ -209,7 +210,7 @@ class RunLog:
             **self.scoring.result(),
             "seconds": self.seconds(),
             "peak_memory_mb": peak_memory_mb(device),
-            "precision": plan.runtime.precision,
+            "precision": from_main(lambda: precision_of(plan.folder, plan.runtime.precision)),
             "reported": recipe.to_json()["reported"],
             **environment(device),
         }

@@ -32,19 +32,23 @@ _PACKAGES = (
 def environment(device: "torch.device") -> dict[str, Any]:
     """Versions, machine and device of this process."""
     versions = {"da_toolkit": __version__, "python": platform.python_version(), **package_versions(_PACKAGES)}
-    name = processor()
-    if device.type == "cuda":
-        import torch
-
-        name = torch.cuda.get_device_name(device)
     return {
         "versions": versions,
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "device": f"{device.type} ({name})",
+        "device": device_name(device),
         "command": " ".join([Path(sys.argv[0]).name, *map(portable, sys.argv[1:])]),
         "commit": git_commit(Path(__file__).parent.parent),
     }
+
+
+def device_name(device: "torch.device") -> str:
+    """What computes, such as "cuda (NVIDIA H200)"."""
+    if device.type == "cuda":
+        import torch
+
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device.type} ({processor()})"
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:

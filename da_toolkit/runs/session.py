@@ -2,7 +2,6 @@
 
 import json
 import time
-import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from da_toolkit.data.loader import explained
 from da_toolkit.errors import Stopped, UserError
 from da_toolkit.files import write_json
 from da_toolkit.models.trial import check_passes
-from da_toolkit.notices import Notice
 from da_toolkit.ranks.launch import LostRank, launch, lost_ranks_explained
 from da_toolkit.ranks.parallel import from_main, is_main
 from da_toolkit.recipe.as_json import flatten
@@ -29,10 +27,10 @@ from da_toolkit.runs.lock import locked
 from da_toolkit.runs.log import RunLog
 from da_toolkit.runs.memory import out_of_memory
 from da_toolkit.runs.plan import RunPlan
-from da_toolkit.runs.provenance import environment
 from da_toolkit.runs.same_data import settle_data, tell_of_other_data
 from da_toolkit.runs.signals import StopRequest
 from da_toolkit.runs.start import check_start, check_trained
+from da_toolkit.runs.starts import keep_start
 from da_toolkit.tracking.tracker import NoTracker, Tracker, make_tracker
 from da_toolkit.training.state import load_state, remembers
 from da_toolkit.training.trainer import Trainer
@@ -129,7 +127,7 @@ class Session(RunPlan):
             elif main:
                 log.file.cut(0)  # of an attempt that ended before its first checkpoint
             if main:
-                self.keep_environment(trainer.done, fabric.device, data)
+                keep_start(self.folder, trainer.done, self.runtime, fabric.device, data)
             if main and (use := trainer.images.cache_use()) is not None:
                 log.progress.note(use)
             trainer.fit(
@@ -170,33 +168,6 @@ class Session(RunPlan):
         reads, images = self.recipe.method.reads, trainer.images
         source = {"source": (images.source, reads.source)} if images.source is not None else {}
         return identity_of({**source, "target": (images.target, reads.target_labels), "val": (val, True)})
-
-    def keep_environment(self, step: int, device: torch.device, data: str) -> None:
-        """Add this start, after `step` steps, to `environment.json`: settings of the run, versions, machine, commit.
-
-        `data` is the digest of the images.
-        """
-        file = self.folder / "environment.json"
-        try:
-            starts = json.loads(file.read_text()) if step and file.exists() else []
-        except ValueError:  # damaged: what came before is unknown
-            starts = []
-        self._tell_of_other_precision(starts, step)
-        start = {"step": step, "time": round(time.time()), "runtime": self.runtime.to_json(), "data": data}
-        write_json(file, [*starts, start | environment(device)])
-
-    def _tell_of_other_precision(self, starts: list[dict[str, Any]], step: int) -> None:
-        try:
-            before = starts[-1]["runtime"]["precision"]
-        except (LookupError, TypeError):  # none, or damaged
-            return
-        if before != self.runtime.precision:
-            warnings.warn(
-                f"precision {before} until step {step}, {self.runtime.precision} from there on: the run will not be the"
-                " one that would have been without a stop.",
-                category=Notice,
-                stacklevel=3,
-            )
 
     def _parameters(self) -> dict[str, Any]:
         return {

@@ -117,7 +117,8 @@ def test_the_run_goes_on_with_less(session, monkeypatch):
         run.run()
     run.runtime = dataclasses.replace(run.runtime, recompute="blocks", precision="bf16-mixed")
     with pytest.warns(Notice, match=r"^precision 32-true until step 2, bf16-mixed from there on"):
-        assert run.run()["steps"] == 4
+        result = run.run()
+    assert result["steps"] == 4 and result["precision"] == "32-true, bf16-mixed from step 2"
 
 
 def test_other_errors_stay_what_they_are(session, monkeypatch):
