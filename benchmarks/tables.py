@@ -24,6 +24,7 @@ import export_equality
 import growth
 import hours
 import hrda
+import labels_at
 import loader
 import logic_context
 import method_pages
@@ -62,6 +63,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "two_ranks": two_ranks.table,
     "compare_speed": compare_speed.table,
     "step_time": step_time.table,
+    "labels_at": labels_at.table,
     "advent_peer": advent_peer.table,
     "cpu_convolutions": cpu_convolutions.table,
     "dacs_peer": dacs_peer.table,

@@ -18,7 +18,7 @@ from da_toolkit.ranks.parallel import mean_over_ranks, random_rows
 from da_toolkit.registry import METHODS, REGULARIZERS
 from da_toolkit.settings.schedule import Stage
 from da_toolkit.terms.categories import Categories, Level
-from da_toolkit.terms.step import Step
+from da_toolkit.terms.step import Step, View
 from da_toolkit.terms.term import BuildContext, Reads, Regularizer, Term
 
 
@@ -129,26 +129,29 @@ class MeanTeacherTerm(Term):
             images = torch.where(pasted[:, None], source.batch.image, target.image)
             images = change_colours(images, settings.mix.jitter, settings.mix.blur)
             view = step.view(replace(target, image=images))
-            mixed = torch.where(pasted, source.label, label)
             counted = sure.masked_fill(pasted, 1.0)
-            losses["mix"] = settings.mix.weight * view.supervised(self._loss, mixed, counted, pasted)
+            losses["mix"] = settings.mix.weight * self._taught(view, label, counted, source.label, pasted)
         if settings.masking.weight:
             hidden = block_mask(target.image, settings.masking.block, settings.masking.ratio)
             images = change_colours(target.image, settings.masking.jitter, settings.masking.blur)
             images = torch.where(hidden, self.blank, images)
             view = step.view(replace(target, image=images))
             nowhere = torch.zeros_like(label, dtype=torch.bool)
-            losses["masked"] = settings.masking.weight * view.supervised(self._loss, label, sure, nowhere)
+            losses["masked"] = settings.masking.weight * self._taught(view, label, sure, label, nowhere)
         return losses
 
-    def _loss(self, logits: Tensor, label: Tensor, pixel_weights: Tensor, pasted: Tensor) -> Tensor:
-        """Weighted cross-entropy of the teacher's categories; where `pasted` bool [B,H,W], of the source's classes."""
+    def _taught(self, view: View, label: Tensor, pixel_weights: Tensor, classes: Tensor, pasted: Tensor) -> Tensor:
+        """Weighted cross-entropy with the teacher's categories; where `pasted` bool [B,H,W], with the `classes`."""
         if self.categories.plain:
-            return weighted_loss(logits, label, pixel_weights)
+            return view.supervised(weighted_loss, classes.where(pasted, label), pixel_weights)
+        own, others = label.masked_fill(pasted, IGNORE), classes.masked_fill(~pasted, IGNORE)
+        return view.supervised(self._loss, own, others, pixel_weights)
+
+    def _loss(self, logits: Tensor, label: Tensor, classes: Tensor, pixel_weights: Tensor) -> Tensor:
+        """Weighted cross-entropy with categories, where they are not 255, and with classes, where these are not."""
         found = self.categories.log_probabilities(logits.log_softmax(1))
-        each = F.nll_loss(found, label.masked_fill(pasted, IGNORE), ignore_index=IGNORE, reduction="none")
-        sources = weighted_loss(logits, label.masked_fill(~pasted, IGNORE), pixel_weights)
-        return (each * pixel_weights).mean() + sources
+        each = F.nll_loss(found, label, ignore_index=IGNORE, reduction="none")
+        return (each * pixel_weights).mean() + weighted_loss(logits, classes, pixel_weights)
 
 
 def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor, Tensor]:

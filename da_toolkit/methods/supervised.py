@@ -87,7 +87,7 @@ class Supervised(Term):
 
         losses = {"seg": view.supervised(loss, view.label)}
         if view.output.aux_logits is not None:
-            losses["seg_aux"] = self.aux_weight * loss(view.logits("aux"), view.label)
+            losses["seg_aux"] = self.aux_weight * view.supervised(loss, view.label, level="aux")
         return losses
 
 

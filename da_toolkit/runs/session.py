@@ -1,13 +1,10 @@
 """One run from recipe to `result.json`: builds everything, trains, scores, and writes what it came to."""
 
-import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from da_toolkit.data.domain import DomainData
 from da_toolkit.data.files import FileDomainData

@@ -7,16 +7,21 @@ from torch import Tensor
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
+from da_toolkit.models.grid import at_least_single, summarized
 from da_toolkit.models.segmenter import Output
 
 Level = Literal["main", "aux"]
 
 
 class View:
-    """One domain's half of a step. Nothing is computed before a term asks for it."""
+    """One domain's half of a step. Nothing is computed before a term asks for it.
 
-    def __init__(self, network: Callable[[Tensor], Output], batch: Batch) -> None:
-        self.batch = batch
+    Args:
+        at_head: `supervised` compares logits with labels at the head's positions rather than at pixels.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Output], batch: Batch, at_head: bool = False) -> None:
+        self.batch, self.at_head = batch, at_head
         self._network = network
         self._output: Output | None = None
         self._logits: dict[Level, Tensor] = {}
@@ -75,20 +80,31 @@ class View:
             self._log_probabilities[level] = self.logits(level).log_softmax(1)
         return self._log_probabilities[level]
 
-    def supervised(self, loss: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-        """`loss(logits, *maps)` of the main level at the image's resolution.
+    def supervised(self, loss: Callable[..., Tensor], *maps: Tensor, level: Level = "main") -> Tensor:
+        """`loss(logits, *maps)` of a level, at the image's resolution; or, for a method with `labels_at` "head", at the
+        head's own, where the maps are `summarized`.
 
         Where the network has also looked at a crop of each image (HRDA), the mean of that and of the same loss on the
         crops, weighted as the network says (Hoyer et al., ECCV 2022, section 3.2).
 
         Args:
             loss: takes logits [B,C,H,W] and `maps`, and returns a scalar.
-            maps: [B,H,W], labels and weights of the image's pixels.
+            maps: [B,H,W], labels (int64) and weights (float) of the image's pixels.
         """
-        whole = loss(self.logits(), *maps)
-        if (detail := self.output.detail) is None:
+        if self.at_head:
+            logits = at_least_single(self.coarse(level))
+            aligned = self.output.align_corners
+            whole = loss(logits, *(summarized(found, logits.shape[2:], aligned) for found in maps))
+        else:
+            whole = loss(self.logits(level), *maps)
+        if (detail := self.output.detail) is None or level != "main":
             return whole
-        close = loss(detail.enlarged(), *(detail.cut(found) for found in maps))
+        cuts = [detail.cut(found) for found in maps]
+        if self.at_head:
+            size = detail.logits.shape[2:]
+            close = loss(at_least_single(detail.logits), *(summarized(cut, size, align_corners=False) for cut in cuts))
+        else:
+            close = loss(detail.enlarged(), *cuts)
         return (1 - detail.weight) * whole + detail.weight * close
 
     @property
@@ -109,6 +125,7 @@ class Step:
         source, target: the step's batches; none for a domain that the method does not read.
         index: optimiser steps done before this one.
         total: optimiser steps of the whole run.
+        at_head: views compare logits with labels at the head's positions.
     """
 
     def __init__(
@@ -118,8 +135,9 @@ class Step:
         target: Batch | None,
         index: int = 0,
         total: int = 1,
+        at_head: bool = False,
     ) -> None:
-        self.index, self.total = index, total
+        self.index, self.total, self.at_head = index, total, at_head
         self._network = network
         self.batches = source, target
         self._source = self._view(source, "source") if source is not None else None
@@ -130,7 +148,7 @@ class Step:
         return self._view(batch, None)
 
     def _view(self, batch: Batch, domain: Literal["source", "target"] | None) -> View:
-        return View(self._network, batch)
+        return View(self._network, batch, self.at_head)
 
     @property
     def source(self) -> View:

@@ -136,6 +136,10 @@ class Method:
     average: Literal["labelled", "all"] = "labelled"
     """Pixels over which the cross-entropy of true labels is averaged: those with a label, or all, so that images with
     many ignored pixels count less (DAFormer)."""
+    labels_at: Literal["pixels", "head"] = "pixels"
+    """Where the cross-entropy of labels, true ones and those of self-training, is taken: at the image's pixels, or at
+    the head's own positions, each with the commonest label of its pixels, which takes less time and memory and knows
+    less of what is thin (benchmarks/README.md). RPT, ProDA and soft labels stay at pixels."""
 
     starts_trained: ClassVar[bool] = False
     """It teaches no labels, so the whole network, its classifier included, must come from a run that was taught some:

@@ -30,7 +30,7 @@ class PassView(View):
     """
 
     def __init__(self, step: "PassStep", batch: Batch, domain: DomainName | None) -> None:
-        super().__init__(step.network, batch)
+        super().__init__(step.network, batch, step.at_head)
         self.domain = domain
         self._step = weakref.ref(step)  # a cycle would hold maps and images until Python's collector comes by
         self._cuts: list[tuple[Tensor, Tensor]] = []  # what the network gave, and what terms are shown in its place
@@ -82,13 +82,14 @@ class PassStep(Step):
         target: Batch | None,
         index: int = 0,
         total: int = 1,
+        at_head: bool = False,
     ) -> None:
         self.network = network
         self.open: list[PassView] = []
         """Views that have been computed and have not gone backward, in the order in which they were computed."""
         self.asking: Term | None = None
         """The term whose losses are being computed."""
-        super().__init__(network, source, target, index, total)
+        super().__init__(network, source, target, index, total, at_head)
 
     def _view(self, batch: Batch, domain: Literal["source", "target"] | None) -> PassView:
         return PassView(self, batch, domain)

@@ -225,7 +225,8 @@ class Trainer:
         """Gradients of all terms' losses on these batches."""
         for term in self.terms:
             batches = term.transform(*batches)
-        step = PassStep(self.network, *batches, self.done, self.recipe.schedule.steps)
+        at_head = self.recipe.method.labels_at == "head"
+        step = PassStep(self.network, *batches, self.done, self.recipe.schedule.steps, at_head)
         self._note(learn(self.terms, step, self._backward, self.autocast), logged)
         self.decisions.add(step)
         return step

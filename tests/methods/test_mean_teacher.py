@@ -6,11 +6,13 @@ import pytest
 import torch
 from tester import step_of
 
+from da_toolkit.data.batch import Batch
 from da_toolkit.errors import UserError
 from da_toolkit.methods import ClassMix, Masking, MeanTeacher, Oracle, SourceOnly
 from da_toolkit.methods.mean_teacher import pseudo_labels, weighted_loss
 from da_toolkit.models.segmenter import Output
 from da_toolkit.models.teacher import Teacher
+from da_toolkit.terms.step import View
 
 
 def make(tiny_trainer, **settings):
@@ -223,7 +225,14 @@ def test_labels_of_categories_equal_a_loop(tiny_trainer):
                 continue
             members = [own] if pasted[0, y, x] else list(term.categories.members[own])
             total -= float(weights[0, y, x] * probabilities[0, members, y, x].sum().log())
-    assert term._loss(logits, label, weights, pasted).item() == pytest.approx(total / 12, rel=1e-5)
+    found = term._taught(view_of(logits), label, weights, label, pasted)
+    assert found.item() == pytest.approx(total / 12, rel=1e-5)
+
+
+def view_of(logits):
+    """A view of an image, of which the network gives these logits of its pixels."""
+    size = logits.shape[2:]
+    return View(lambda images: Output(logits, None, logits), Batch(torch.zeros(1, 3, *size), None, torch.arange(1)))
 
 
 def test_a_teacher_of_categories_says_nothing_of_the_class(tiny_trainer):
@@ -234,7 +243,8 @@ def test_a_teacher_of_categories_says_nothing_of_the_class(tiny_trainer):
     for said in (0, 1, 2):
         logits = torch.zeros(1, 19, 1, 1)
         logits[:, said] = 9.0
-        costs.append(term._loss(logits, torch.zeros(1, 1, 1, dtype=torch.int64), torch.ones(1, 1, 1), nowhere).item())
+        flat = torch.zeros(1, 1, 1, dtype=torch.int64)
+        costs.append(term._taught(view_of(logits), flat, torch.ones(1, 1, 1), flat, nowhere).item())
     assert costs[0] == pytest.approx(costs[1], abs=1e-6) and costs[2] > costs[0] + 5
 
 
@@ -246,7 +256,7 @@ def test_a_category_is_as_sure_as_its_classes_together(tiny_trainer):
     said[[0, 1, 2]] = torch.tensor([0.3, 0.3, 0.4])
     seen = []
     term.teacher.probabilities = lambda images: said[None, :, None, None].expand(len(images), -1, *images.shape[2:])
-    term._loss = lambda logits, label, sure, pasted: seen.append((label, sure)) or logits.sum() * 0
+    term._loss = lambda logits, label, classes, sure: seen.append((label, sure)) or logits.sum() * 0
     term.losses(step)
     ((label, sure),) = seen
     assert (label == 0).all() and (sure == 1).all()

@@ -6,9 +6,11 @@ import torch
 from tester import step_of
 
 from da_toolkit.errors import UserError
-from da_toolkit.methods import Adversarial, Oracle, SourceOnly
+from da_toolkit.methods import Adversarial, Masking, MeanTeacher, Oracle, PseudoLabels, SourceOnly
 from da_toolkit.methods.supervised import balanced_weights
+from da_toolkit.models.grid import summarized
 from da_toolkit.terms.cross_entropy import segmentation_loss
+from da_toolkit.terms.step import View
 
 
 def test_mean_cross_entropy_over_labelled_pixels():
@@ -94,6 +96,62 @@ def test_every_methods_labels_are_averaged_as_it_says(method, tiny_trainer):
         torch.testing.assert_close(losses["seg"], expected)
     for name in ("seg", "seg_aux"):
         torch.testing.assert_close(found["labelled"][name], 2 * found["all"][name])
+
+
+def test_every_level_may_be_taught_at_the_head(tiny_trainer):
+    trainer = tiny_trainer(SourceOnly(labels_at="head"))
+    trainer.model.eval()
+    step, losses = seen_in_a_step(trainer)
+    output = step.source.output
+    label = summarized(step.source.label, output.logits.shape[2:], output.align_corners)
+    torch.testing.assert_close(losses["seg"], segmentation_loss(output.logits, label))
+    label = summarized(step.source.label, output.aux_logits.shape[2:], output.align_corners)
+    torch.testing.assert_close(losses["seg_aux"], 0.1 * segmentation_loss(output.aux_logits, label))
+
+
+@pytest.mark.parametrize("level", ["class", "category"])
+def test_labels_of_self_training_may_be_taught_at_the_head(tiny_trainer, level, monkeypatch):
+    """Each term's loss is that of logits of the head's size, with labels of the whole image."""
+    teacher = MeanTeacher(masking=Masking(block=16), start=0.0, level=level)
+    method = SourceOnly(regularizers=(teacher, PseudoLabels()), labels_at="head")
+    trainer = tiny_trainer(method, steps=2, rounds=True)
+    taught, supervised = [], View.supervised
+
+    def watched(view, loss, *maps, level="main"):
+        def seen(logits, *maps):
+            taught.append((logits.shape[2:], [one.shape[1:] for one in maps]))
+            return loss(logits, *maps)
+
+        assert all(one.shape[1:] == view.batch.image.shape[2:] for one in maps)
+        return supervised(view, seen, *maps, level=level)
+
+    monkeypatch.setattr(View, "supervised", watched)
+    step, losses = seen_in_a_step(trainer)
+    assert {"seg", "mix", "masked"} <= set(losses) and len(taught) >= 4
+    size = step.source.output.logits.shape[2:]
+    for logits, maps in taught:
+        assert logits == size and all(found == size for found in maps)
+
+
+def seen_in_a_step(trainer):
+    """The step that terms are given in the trainer's last stage, and the losses of all."""
+    seen, losses = [], {}
+
+    def watch(given):
+        def watched(step):
+            found = given(step)
+            seen.append(step)
+            losses.update({name: loss.detach() for name, loss in found.items()})
+            return found
+
+        return watched
+
+    for term in trainer.terms:
+        term.losses = watch(term.losses)
+    for stage in trainer.recipe.schedule.stages:
+        trainer.begin(stage)
+    trainer.step()
+    return seen[0], losses
 
 
 def test_balanced_weights():

@@ -11,7 +11,7 @@ from da_toolkit.evaluation.validators import _probabilities
 from da_toolkit.methods.class_adversarial import class_encoding
 from da_toolkit.methods.feature_distance import class_shares
 from da_toolkit.methods.prototypes import decided
-from da_toolkit.models.grid import enlarged, enlarged_rows, nearest, pooled
+from da_toolkit.models.grid import enlarged, enlarged_rows, nearest, pooled, summarized
 from da_toolkit.models.segmenter import Output, Segmenter
 from da_toolkit.models.teacher import Teacher
 from da_toolkit.regularizers.rpt.cluster import feature_pass
@@ -25,6 +25,40 @@ def place(pixel, pixels, positions, aligned):
     if aligned:
         return pixel * (positions - 1) / max(1, pixels - 1)
     return min(max((pixel + 0.5) * positions / pixels - 0.5, 0), positions - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(-3, 20), st.booleans(), st.integers(0, 99))
+def test_a_position_stands_for_the_commonest_label_of_its_pixels(positions, more, aligned, seed):
+    pixels = (max(1, positions + more), max(1, positions + 2 * more))
+    labels = torch.randint(0, 4, (2, *pixels), generator=torch.Generator().manual_seed(seed))
+    labels = labels.where(labels < 3, 255)
+    size = (positions, positions + 1)
+    owners = [
+        [owner(pixel, side, length, aligned) for pixel in range(side)]
+        for side, length in zip(pixels, size, strict=True)
+    ]
+    found = summarized(labels, size, aligned)
+    for image, y, x in torch.cartesian_prod(torch.arange(2), *map(torch.arange, size)).tolist():
+        own = [
+            labels[image, row, column].item()
+            for row in range(pixels[0])
+            for column in range(pixels[1])
+            if (owners[0][row], owners[1][column]) == (y, x)
+        ]
+        most = max(map(own.count, own), default=0)
+        assert found[image, y, x] == min((value for value in own if own.count(value) == most), default=255)
+
+
+def owner(pixel, pixels, positions, aligned):
+    """The position that a pixel belongs to: the nearest one, or that whose cell it lies in."""
+    return int(place(pixel, pixels, positions, aligned) + 0.5 + 1e-9) if aligned else pixel * positions // pixels
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_floats_are_summarized_by_their_mean(aligned):
+    weights = torch.rand(2, 9, 17)
+    torch.testing.assert_close(summarized(weights, (5, 9), aligned), pooled(weights[:, None], (5, 9), aligned)[:, 0])
 
 
 @settings(max_examples=60, deadline=None)

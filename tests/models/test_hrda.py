@@ -16,6 +16,7 @@ from da_toolkit.errors import UserError
 from da_toolkit.methods import CentroidLabels, FeatureDistance, Masking, MeanTeacher, PseudoLabels, SourceOnly
 from da_toolkit.methods.feature_distance import feature_distance
 from da_toolkit.models import HRDA, DAFormer, DeepLabV2, LightDeepLabV3Plus, VisionTransformer
+from da_toolkit.models.grid import summarized
 from da_toolkit.models.hrda import HRDASegmenter, fused, halved, random_corners
 from da_toolkit.models.pyramid import PyramidSegmenter
 from da_toolkit.models.teacher import Teacher
@@ -228,6 +229,23 @@ def test_losses_of_labels_are_shared_between_whole_image_and_crop(network):
     torch.testing.assert_close(found, 0.9 * whole + 0.1 * close)
     found.backward()
     assert all(parameter.grad.any() for parameter in network.attention.classify.parameters())
+
+
+def test_labels_at_the_head_are_shared_so_too(network):
+    network.train()
+    batch = Batch(torch.rand(2, 3, 48, 64), torch.randint(0, 5, (2, 48, 64)), torch.tensor([0, 1]))
+    view = View(network, batch, at_head=True)
+    found, detail = view.supervised(F.cross_entropy, batch.label), view.output.detail
+    crops = torch.stack(
+        [
+            label[top : top + 24, left : left + 32]
+            for label, (top, left) in zip(batch.label, detail.corners, strict=True)
+        ]
+    )
+    near = F.cross_entropy(detail.logits, summarized(crops, detail.logits.shape[2:], align_corners=False))
+    whole = view.output.logits
+    far = F.cross_entropy(whole, summarized(batch.label, whole.shape[2:], align_corners=False))
+    torch.testing.assert_close(found, 0.9 * far + 0.1 * near)
 
 
 @pytest.mark.parametrize("lost", ["detail", "whole"])

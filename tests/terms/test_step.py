@@ -28,6 +28,20 @@ def test_each_forward_is_computed_at_most_once_and_only_on_demand():
     torch.testing.assert_close(step.target.probabilities(), expected.softmax(1))
 
 
+def test_labels_may_be_compared_at_the_head():
+    batch = Batch(torch.rand(2, 3, 8, 8), torch.randint(0, 2, (2, 8, 8)), torch.arange(2))
+    weights = torch.rand(2, 8, 8)
+
+    def loss(logits, label, weights):
+        return (F.cross_entropy(logits, label, reduction="none") * weights).sum()
+
+    step = Step(network([]), batch, None, at_head=True)
+    label = (F.avg_pool2d(batch.label.float(), 4) > 0.5).long()
+    expected = loss(batch.image[:, :2, ::4, ::4], label, F.avg_pool2d(weights, 4))
+    torch.testing.assert_close(step.source.supervised(loss, batch.label, weights), expected)
+    assert step.view(batch).at_head
+
+
 def test_what_a_method_did_not_ask_for_is_refused():
     batch = Batch(torch.rand(1, 3, 8, 8), None, torch.arange(1))
     step = Step(network([]), None, batch)
