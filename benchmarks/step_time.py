@@ -65,19 +65,15 @@ def kept(network: torch.nn.Module, backward: Callable[[], object]) -> int:
 
 
 def both_ways(
-    network: torch.nn.Module,
-    terms: Sequence[Term],
-    source: Batch | None,
-    target: Batch | None,
-    at_head: bool = False,
+    network: torch.nn.Module, terms: Sequence[Term], source: Batch | None, target: Batch | None
 ) -> dict[str, int]:
     """Bytes held if passes go backward one by one, as they do, and if the losses' sum does."""
 
     def by_pass() -> None:
-        learn(terms, PassStep(network, source, target, at_head=at_head), lambda loss: loss.backward(), nullcontext)
+        learn(terms, PassStep(network, source, target), lambda loss: loss.backward(), nullcontext)
 
     def at_once() -> None:
-        step = Step(network, source, target, at_head=at_head)
+        step = Step(network, source, target)
         torch.stack([loss for term in terms for loss in term.losses(step).values()]).sum().backward()
 
     return {"kept": kept(network, by_pass), "kept_of_sum": kept(network, at_once)}
@@ -117,11 +113,7 @@ def demo(names: Sequence[str], rounds: int = ROUNDS) -> list[dict[str, Any]]:
 
 def published(name: str) -> dict[str, Any]:
     """A record of a method on ResNet-101, in shapes alone."""
-    return {"network": "resnet101", "method": name, **kept_at_published_sizes(METHODS[name].build())}
-
-
-def kept_at_published_sizes(method: Method) -> dict[str, int]:
-    """Bytes that autograd holds of ResNet-101 and the method's terms, counted in shapes."""
+    method = METHODS[name].build()
     mixes = any(isinstance(part, MeanTeacher) and part.mix.weight for part in method.regularizers)
     sizes = ((512, 512), (512, 512)) if mixes else ((720, 1280), (512, 1024))
     with torch.device("meta"):
@@ -131,7 +123,7 @@ def kept_at_published_sizes(method: Method) -> dict[str, int]:
             Batch(torch.rand(1, 3, *size), torch.zeros(1, *size, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
             for size in sizes
         )
-        return both_ways(network, terms, source, target, method.labels_at == "head")
+        return {"network": "resnet101", "method": name, **both_ways(network, terms, source, target)}
 
 
 def main() -> None:
