@@ -4,6 +4,7 @@ from da_toolkit.methods.adversarial import Adversarial, FeatureSpace, OutputSpac
 from da_toolkit.methods.class_adversarial import ClassWise
 from da_toolkit.methods.class_colours import ClassColours
 from da_toolkit.methods.continual import ContinualTeacher
+from da_toolkit.methods.copy_paste import CopyPaste
 from da_toolkit.methods.entropy import Entropy, MaxSquares, SelfInformation
 from da_toolkit.methods.feature_distance import FeatureDistance
 from da_toolkit.methods.information_maximisation import CentroidLabels, InformationMaximisation
@@ -28,6 +29,7 @@ __all__ = [
     "ClassMix",
     "ClassWise",
     "ContinualTeacher",
+    "CopyPaste",
     "Entropy",
     "FeatureDistance",
     "FeatureSpace",

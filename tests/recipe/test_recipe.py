@@ -9,7 +9,16 @@ from da_toolkit.data import GTA5, CamVid, Folder
 from da_toolkit.data.transforms import Augmentation
 from da_toolkit.errors import UserError
 from da_toolkit.evaluation.inference import Evaluation
-from da_toolkit.methods import ClassColours, Entropy, FeatureDistance, FourierTransfer, LabTransfer, Oracle, SourceOnly
+from da_toolkit.methods import (
+    ClassColours,
+    CopyPaste,
+    Entropy,
+    FeatureDistance,
+    FourierTransfer,
+    LabTransfer,
+    Oracle,
+    SourceOnly,
+)
 from da_toolkit.models.deeplab import DeepLabV2
 from da_toolkit.recipe import LearningRate, Recipe, Schedule, Stage, find_recipe, load_recipe, recipe_files, rounds
 from da_toolkit.recipe.as_json import PLACES, flatten
@@ -64,7 +73,7 @@ def test_schedule_scales_in_proportion_and_keeps_every_stage():
     assert [stage.round for stage in schedule.stages] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("part", [ClassColours(), FeatureDistance(), FourierTransfer(), LabTransfer()])
+@pytest.mark.parametrize("part", [ClassColours(), CopyPaste(), FeatureDistance(), FourierTransfer(), LabTransfer()])
 def test_terms_of_source_images_are_refused_beside_a_method_that_reads_none(part, tiny_recipe):
     with pytest.raises(UserError, match=f"{type(part).__name__} works on source images, and Oracle reads none"):
         tiny_recipe(Oracle(regularizers=(part,)))
