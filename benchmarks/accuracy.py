@@ -38,7 +38,7 @@ METHODS = [
     *("adaptseg", "adaptseg_ls", "fada", "minent", "advent", "maxsquare"),
     *("cbst", "crst", "crst_soft", "iast", "proda", "dacs", "daformer", "mic", "advent_daformer"),
     *("adv_rpt", "advent_rpt", "dacs_rpt", "adv_mic", "adv_mic_rpt"),
-    *("rpt_wide", "advent_rpt_wide", "advent_rpt_rounds", "advent_dacs_rpt"),
+    *("rpt_wide", "advent_rpt_wide", "advent_rpt_rounds", "advent_dacs_rpt", "copy_paste", "copy_paste_rpt"),
     *("tent", "source_free_shot", "cotta"),
     "oracle",
 ]

@@ -32,7 +32,7 @@ class CopyPaste(Regularizer):
     share: float = 0.7
     """Share 0..1 of source images that are pasted into."""
     classes: float = 0.6
-    """Share 0..1 of the classes of things, and of what is thin (see `pasted_classes`), that are taken each time."""
+    """Share 0..1 of the classes of things (`LabelSpace.things`) that are taken each time."""
     scale: tuple[float, float] = (0.5, 1.6)
     """The least and the greatest zoom of what is pasted, drawn evenly in its logarithm."""
 

@@ -1,0 +1,28 @@
+"""RPT with things of the source pasted elsewhere, rare classes drawn first. A reconstruction, CARLA -> CamVid."""
+
+from da_toolkit.data import Augmentation, CamVid, Carla, RareClasses
+from da_toolkit.methods import CopyPaste, SourceOnly
+from da_toolkit.models import LightDeepLabV3Plus
+from da_toolkit.recipe import AdamW, Evaluation, LearningRate, Recipe, Schedule, Stage, rounds
+from da_toolkit.regularizers import RPT, Cluster, Superpixels
+
+recipe = Recipe(
+    source=Carla(size=(298, 480)),
+    target=CamVid(size=(360, 480)),
+    model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
+    method=SourceOnly(
+        class_balance=0.5,
+        regularizers=(
+            CopyPaste(),
+            RPT(regions=Superpixels(count=250), cluster=Cluster(weight=1.0, clusters=256), balance=0.0),
+        ),
+    ),
+    schedule=Schedule((Stage("warm-up", steps=500), *rounds(2, steps=250))),
+    optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
+    learning_rate=LearningRate("poly", power=0.9, warmup=20),
+    batch_size=2,
+    source_augmentation=Augmentation(scale=(0.65, 1.4), flip=True, color=0.8, blur=0.4, crop=(192, 256)),
+    target_augmentation=Augmentation(scale=(0.55, 1.2), flip=True, crop=(192, 256)),
+    rare_classes=RareClasses(),
+    evaluation=Evaluation(size=(240, 320)),
+)
