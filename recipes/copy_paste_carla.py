@@ -1,4 +1,4 @@
-"""Source-only training with things pasted elsewhere, rare classes drawn first, CARLA -> Cityscapes at 256x128."""
+"""Source-only training on wider zooms, with things pasted elsewhere and rare classes first, CARLA -> Cityscapes."""
 
 from da_toolkit.data import Augmentation, Carla, CityscapesSmall, RareClasses
 from da_toolkit.methods import CopyPaste, SourceOnly

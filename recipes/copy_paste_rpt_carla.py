@@ -1,4 +1,4 @@
-"""RPT with things of the source pasted elsewhere, rare classes drawn first, CARLA -> Cityscapes at 256x128."""
+"""RPT on wider zooms of the source, with things pasted elsewhere and rare classes first, CARLA -> Cityscapes."""
 
 from da_toolkit.data import Augmentation, Carla, CityscapesSmall, RareClasses
 from da_toolkit.methods import CopyPaste, SourceOnly

@@ -11,17 +11,21 @@ from torch.nn import functional as F
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
-from da_toolkit.ranks.parallel import random_rows
+from da_toolkit.ranks.parallel import next_images, random_rows
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.terms.term import BuildContext, Regularizer, Term
 
-_ACROSS, _DOWN = 0.4, 0.175  # how far things may move, as shares of the image's width and height: they stay near ground
+_ACROSS, _DOWN = (
+    0.4,
+    0.175,
+)  # how far the middle of what is pasted moves, as shares of the image: things stand about as low
 
 
 @REGULARIZERS.register("copy_paste", family="input-space", paper="Ghiasi et al., CVPR 2021 (arXiv 2012.07177)")
 @dataclass(frozen=True)
 class CopyPaste(Regularizer):
-    """Pastes the things of another source image of the batch over a source image, with their labels.
+    """Pastes the things of the batch's next source image (of itself, where a batch has one) over a source image, with
+    their labels.
 
     A simulator's things are few and always stand where its one scene has them, so that a network learns the place for
     the thing. That classes are pasted rather than single instances, which class maps do not have, and all ranges are
@@ -59,44 +63,48 @@ def pasted(
         zoom: [B], how many times as large as in its image a thing is.
         mirrored: bool [B].
         shift: [B,2], by how many widths and heights of the image the middle of what is pasted moves right and down.
-        taken: bool [B,C+1], which classes are pasted into each image; the last is that of ignored pixels.
+        taken: bool [B,C], which classes are pasted into each image.
     """
-    ignored = taken.shape[1] - 1
-    flip = 1 - 2 * mirrored.float()
-    across, down = 2 * shift.unbind(1)[0], 2 * shift.unbind(1)[1]
-    zero = torch.zeros_like(zoom)
-    rows = [torch.stack([flip, zero, -flip * across], 1), torch.stack([zero, flip.abs(), -down], 1)]
+    zero, one = torch.zeros_like(zoom), torch.ones_like(zoom)
+    flip = one - 2 * mirrored.to(zoom)
+    across, down = (2 * shift).unbind(1)
+    rows = [torch.stack([flip, zero, -flip * across], 1), torch.stack([zero, one, -down], 1)]
     grid = F.affine_grid(torch.stack(rows, 1) / zoom.view(-1, 1, 1), list(images.shape), align_corners=False)
-    donors = F.grid_sample(images.roll(-1, 0), grid, "bilinear", "border", align_corners=False)
-    ids = label.where(label != IGNORE, ignored).roll(-1, 0)
-    moved = F.grid_sample((ignored - ids).float()[:, None], grid, "nearest", "zeros", align_corners=False)
-    ids = ignored - moved[:, 0].round().long()
-    covered = taken.gather(1, ids.flatten(1)).view(ids.shape)
-    return torch.where(covered[:, None], donors, images), ids.where(covered, label)
+    donors = F.grid_sample(next_images(images), grid, "bilinear", "border", align_corners=False)
+    numbers = next_images((label + 1).where(label != IGNORE, 0))  # 0 is what the sampling says of places outside, too
+    moved = F.grid_sample(numbers[:, None].to(images.dtype), grid, "nearest", "zeros", align_corners=False)
+    ids = moved[:, 0].round().long()
+    covered = F.pad(taken, (1, 0)).gather(1, ids.flatten(1)).view(ids.shape)
+    return torch.where(covered[:, None], donors, images), (ids - 1).where(covered, label)
 
 
 class CopyPasteTerm(Term):
     """Changes source images and labels; has no loss."""
 
+    looks_at = ()
+
+    things: Tensor
+
     def __init__(self, settings: CopyPaste, context: BuildContext) -> None:
         super().__init__()
-        self.settings, self.num_classes = settings, len(context.label_space)
-        self.things = context.label_space.things
-        if not self.things:
-            raise UserError(f"copy_paste needs thing classes, and {context.label_space.name} has none.")
+        self.settings, space = settings, context.label_space
+        if not space.things:
+            raise UserError(f"copy_paste needs thing classes, and {space.name} has none.")
+        things = torch.tensor([number in space.things for number in range(len(space))])
+        self.register_buffer("things", things, persistent=False)
 
     @torch.no_grad()
     def transform(self, source: Batch | None, target: Batch | None) -> tuple[Batch | None, Batch | None]:
         if source is None:
             return source, target
         assert source.label is not None  # a method that reads the source reads its labels
-        settings, count, things = self.settings, len(source.image), list(self.things)
-        draws = random_rows(count, 5 + len(things), source.image.device)
+        settings, images = self.settings, source.image
+        draws = random_rows(len(images), 5 + len(self.things), images.device)
+        whether, size, mirror, across, down = draws[:, :5].to(images.dtype).unbind(1)
         least, most = settings.scale
-        zoom = least * (most / least) ** draws[:, 0]
-        shift = (2 * draws[:, 2:4] - 1) * draws.new_tensor((_ACROSS, _DOWN))
-        taken = torch.zeros(count, self.num_classes + 1, dtype=torch.bool, device=draws.device)
-        taken[:, things] = (draws[:, 5:] < settings.classes) & (draws[:, 4:5] < settings.share)
-        with torch.autocast(draws.device.type, enabled=False):
-            image, label = pasted(source.image, source.label, zoom, draws[:, 1] < 0.5, shift, taken)
+        zoom = least * (most / least) ** size
+        shift = torch.stack([_ACROSS * (2 * across - 1), _DOWN * (2 * down - 1)], 1)
+        taken = (draws[:, 5:] < settings.classes) & (whether < settings.share)[:, None] & self.things
+        with torch.autocast(images.device.type, enabled=False):
+            image, label = pasted(images, source.label, zoom, mirror < 0.5, shift, taken)
         return replace(source, image=image.contiguous(memory_format=torch.channels_last), label=label), target

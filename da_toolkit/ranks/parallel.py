@@ -154,3 +154,18 @@ def random_rows(count: int, columns: int, device: torch.device) -> Tensor:
         return torch.rand(count, columns, device=device)
     world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     return torch.rand(count * world, columns, device=device)[rank::world]
+
+
+def next_images(maps: Tensor) -> Tensor:
+    """What the next image of the batch has, for each image, the first after the last; of the batch of all processes.
+
+    Args:
+        maps: [B,...], this rank's images, or their labels.
+    """
+    if not several():
+        return maps.roll(-1, 0)
+    world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    own = maps.contiguous()
+    every = [torch.empty_like(own) for _ in range(world)]
+    torch.distributed.all_gather(every, own)
+    return torch.stack(every, 1).flatten(0, 1).roll(-1, 0)[rank::world]

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from da_toolkit.data.batch import Batch
-from da_toolkit.data.labels import CITYSCAPES19
+from da_toolkit.data.labels import CITYSCAPES19, LabelSpace
 from da_toolkit.errors import UserError
-from da_toolkit.methods import CopyPaste, SourceOnly
+from da_toolkit.methods import BuildContext, CopyPaste, SourceOnly
 from da_toolkit.methods.copy_paste import pasted
 
 PERSON, CAR = CITYSCAPES19.index("person"), CITYSCAPES19.index("car")
@@ -20,31 +20,43 @@ def example(count=3, height=8, width=12):
     return images, label
 
 
-def test_pasting_equals_a_loop_over_pixels():
-    """With whole numbers for zooms and moves each pixel shows one of the next image, which a loop can name."""
+def bilinear(image, down, across):
+    """[3] of an image [3,H,W] at a place in pixels from its corner, where pixel 0 lies at 0.5; the border goes on."""
+    height, width = image.shape[1:]
+    y, x = min(max(down - 0.5, 0), height - 1), min(max(across - 0.5, 0), width - 1)
+    top, left = int(y), int(x)
+    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+    upper = image[:, top, left] * (left + 1 - x) + image[:, top, right] * (x - left)
+    lower = image[:, bottom, left] * (left + 1 - x) + image[:, bottom, right] * (x - left)
+    return upper * (top + 1 - y) + lower * (y - top)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pasting_equals_a_loop_over_pixels(dtype):
     images, label = example()
-    zoom, mirrored = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([False, False, True])
-    shift = torch.tensor([[2 / 12, -1 / 8], [0.0, 0.0], [-3 / 12, 2 / 8]])
-    taken = torch.tensor([[False, True, False, False], [True, False, True, False], [True, True, True, False]])
+    images = images.to(dtype)
+    zoom, mirrored = torch.tensor([1.0, 1.7, 0.6], dtype=dtype), torch.tensor([False, True, True])
+    moves = [(2, -1), (1.3, 0.4), (-3, 2)]
+    shift = torch.tensor([(across / 12, down / 8) for across, down in moves], dtype=dtype)
+    taken = torch.tensor([[False, True, False], [True, False, True], [True, True, True]])
     found, found_label = pasted(images, label, zoom, mirrored, shift, taken)
-    moves = [(2, -1), (0, 0), (-3, 2)]
     for image in range(3):
-        donor = (image + 1) % 3
+        donor, changed = (image + 1) % 3, 0
         for y in range(8):
             for x in range(12):
-                across, down = x - moves[image][0] + 0.5 - 6, y - moves[image][1] + 0.5 - 4
+                across, down = x + 0.5 - 6 - moves[image][0], y + 0.5 - 4 - moves[image][1]
                 across = -across if mirrored[image] else across
                 u, v = across / float(zoom[image]) + 6, down / float(zoom[image]) + 4
                 inside = 0 <= u < 12 and 0 <= v < 8
                 given = int(label[donor, int(v), int(u)]) if inside else 255
                 if given != 255 and taken[image, given]:
+                    changed += 1
                     assert found_label[image, y, x] == given
-                    if zoom[image] == 1:
-                        expected = images[donor, :, int(v), int(u)]
-                        torch.testing.assert_close(found[image, :, y, x], expected, atol=1e-5, rtol=0)
+                    torch.testing.assert_close(found[image, :, y, x], bilinear(images[donor], v, u), atol=1e-5, rtol=0)
                 else:
                     assert found_label[image, y, x] == label[image, y, x]
                     assert torch.equal(found[image, :, y, x], images[image, :, y, x])
+        assert changed > 8
 
 
 def term_of(tiny_trainer, **settings):
@@ -67,18 +79,40 @@ def test_things_alone_are_pasted_and_the_target_stays(tiny_trainer):
     assert term_of(tiny_trainer).transform(None, target) == (None, target)
 
 
-def test_a_share_of_images_gets_a_share_of_classes(tiny_trainer):
-    """Where all is sky but one image's person and car, of which each comes or does not."""
+def marked(count, size=16):
+    """Images of sky alone, and between them ones with a person on the left and a car on the right of the middle."""
+    label = torch.zeros(count, size, size, dtype=torch.int64)
+    middle = slice(size // 2 - 2, size // 2 + 2)
+    label[1::2, middle, size // 2 - 2 : size // 2], label[1::2, middle, size // 2 : size // 2 + 2] = PERSON, CAR
+    return label
+
+
+def transformed(tiny_trainer, label, **settings):
+    """What becomes of the labels without things."""
     torch.manual_seed(0)
-    images, label = torch.rand(400, 3, 16, 16), torch.zeros(400, 16, 16, dtype=torch.int64)
-    label[1::2, 8, :8], label[1::2, 8, 8:] = PERSON, CAR
-    term = term_of(tiny_trainer, share=0.5, classes=0.4, scale=(1.0, 1.0))
-    new = term.transform(Batch(images, label, torch.arange(400)), None)[0].label[::2]
+    images = torch.rand(len(label), 3, *label.shape[1:])
+    batch = Batch(images, label, torch.arange(len(label)))
+    return term_of(tiny_trainer, **settings).transform(batch, None)[0].label[::2]
+
+
+def test_a_share_of_images_gets_a_share_of_classes(tiny_trainer):
+    label = marked(4000)
+    new = transformed(tiny_trainer, label, share=0.5, classes=0.4, scale=(1.0, 1.0))
     person, car = ((new == name).flatten(1).any(1) for name in (PERSON, CAR))
     for got, expected in ((person, 0.5 * 0.4), (car, 0.5 * 0.4), (person & car, 0.5 * 0.4 * 0.4)):
-        assert got.float().mean().item() == pytest.approx(expected, abs=0.08)
+        assert got.float().mean().item() == pytest.approx(expected, abs=0.03)
     for nothing in ({"share": 0.0}, {"classes": 0.0}):
-        assert torch.equal(term_of(tiny_trainer, **nothing).transform(Batch(images, label, None), None)[0].label, label)
+        assert torch.equal(transformed(tiny_trainer, label, **nothing), label[::2])
+
+
+def test_half_is_mirrored_and_zooms_are_even_in_their_logarithm(tiny_trainer):
+    new = transformed(tiny_trainer, marked(2000, 48), share=1.0, classes=1.0, scale=(0.5, 4.0))
+    both = [image for image in new if (image == PERSON).any() and (image == CAR).any()]
+    assert len(both) > 600
+    left = [(image == PERSON).nonzero()[:, 1].min() < (image == CAR).nonzero()[:, 1].min() for image in both]
+    assert sum(left) / len(both) == pytest.approx(0.5, abs=0.06)
+    heights = [(image == CAR).any(1).sum().item() for image in both]
+    assert sorted(heights)[len(heights) // 2] == pytest.approx(4 * (0.5 * 4.0) ** 0.5, abs=1.0)  # evenly in zoom: 9
 
 
 def test_things_stay_near_their_height(tiny_trainer):
@@ -91,6 +125,17 @@ def test_things_stay_near_their_height(tiny_trainer):
     rows, columns = (new == CAR).nonzero()[:, 1], (new == CAR).nonzero()[:, 2]
     assert rows.min() in (11, 12, 13) and rows.max() in (26, 27, 28)
     assert columns.min() in (2, 3, 4) and columns.max() in (35, 36, 37)
+
+
+def test_a_space_without_things_is_refused(tiny_trainer):
+    with pytest.raises(UserError, match="copy_paste needs thing classes, and grounds has none"):
+        CopyPaste().build(BuildContext(LabelSpace("grounds", ("road", "sky")), 8, torch.nn.Identity()))
+
+
+def test_a_network_is_trained_on_what_is_pasted(tiny_trainer):
+    trainer = tiny_trainer(SourceOnly(regularizers=(CopyPaste(share=1.0),)))
+    trainer.begin(trainer.recipe.schedule.stages[0])
+    assert trainer.step()["seg"] > 0
 
 
 @pytest.mark.parametrize(
