@@ -40,8 +40,8 @@ def taught_at(method: str, place: str) -> Recipe:
 
 
 def steps(method: str, data_root: Path) -> list[dict[str, Any]]:
-    """Of each way the quartiles of a step's milliseconds, in turns, and the bytes that autograd holds at most. Teachers
-    teach from the first step on."""
+    """Of each way the quartiles of a step's milliseconds, in turns on the same images, loading left out, and the bytes
+    that autograd holds at most. Teachers teach from the first step on."""
     trainers, times = {}, {place: [] for place in PLACES}
     for place in PLACES:
         recipe = taught_at(method, place)
@@ -52,6 +52,7 @@ def steps(method: str, data_root: Path) -> list[dict[str, Any]]:
         recipe = dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, regularizers=parts))
         trainer, _ = Session(method, recipe, Runtime(data_root=data_root, workers=0, tracking="none")).build()
         trainer.begin(recipe.schedule.stages[0])
+        trainer.images.next = lambda batches=trainer.images.next(): batches
         trainer.step()  # warms up
         trainers[place] = trainer
     for _ in range(STEPS):
@@ -76,9 +77,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/labels_at"))
     options = parser.parse_args()
+    torch.set_num_threads(1)
     for method in options.methods:
         for record in steps(method, options.data_root):
-            keep(RESULTS, record | environment(Fabric(devices=1).device), ("method", "labels_at", "seed"))
+            keep(RESULTS, record | {"threads": 1} | environment(Fabric(devices=1).device), ("method", "labels_at", "seed"))
     for seed in options.seeds:
         for method in options.methods:
             for place in PLACES:
@@ -100,7 +102,7 @@ def table(results: list[dict[str, Any]]) -> str:
     commits = sorted({short_commit(result["commit"]) for result in results})
     devices = sorted({result["device"] for result in results})
     lines = [
-        f"{', '.join(devices)}; commits {', '.join(commits)}.",
+        f"{', '.join(devices)}, 1 thread; commits {', '.join(commits)}.",
         "",
         "| method | labels at | seeds | eleven classes | seven categories | pole | person | step, ms | ratio | held at "
         "most, MiB |",
@@ -132,5 +134,4 @@ def _spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     exits_cleanly(main)

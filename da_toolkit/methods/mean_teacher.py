@@ -145,13 +145,14 @@ class MeanTeacherTerm(Term):
         if self.categories.plain:
             return view.supervised(weighted_loss, classes.where(pasted, label), pixel_weights)
         own, others = label.masked_fill(pasted, IGNORE), classes.masked_fill(~pasted, IGNORE)
-        return view.supervised(self._loss, own, others, pixel_weights)
+        return view.supervised(self._loss, own, others, pixel_weights, pasted.to(pixel_weights))
 
-    def _loss(self, logits: Tensor, label: Tensor, classes: Tensor, pixel_weights: Tensor) -> Tensor:
-        """Weighted cross-entropy with categories, where they are not 255, and with classes, where these are not."""
+    def _loss(self, logits: Tensor, label: Tensor, classes: Tensor, pixel_weights: Tensor, pasted: Tensor) -> Tensor:
+        """Weighted cross-entropy with categories; where more than half [B,h,w] is `pasted`, with classes."""
         found = self.categories.log_probabilities(logits.log_softmax(1))
-        each = F.nll_loss(found, label, ignore_index=IGNORE, reduction="none")
-        return (each * pixel_weights).mean() + weighted_loss(logits, classes, pixel_weights)
+        each = F.nll_loss(found, label.masked_fill(pasted > 0.5, IGNORE), ignore_index=IGNORE, reduction="none")
+        others = weighted_loss(logits, classes.masked_fill(pasted <= 0.5, IGNORE), pixel_weights)
+        return (each * pixel_weights).mean() + others
 
 
 def pseudo_labels(probabilities: Tensor, settings: MeanTeacher) -> tuple[Tensor, Tensor]:

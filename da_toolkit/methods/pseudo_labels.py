@@ -103,17 +103,20 @@ class PseudoLabelTerm(Term):
         probabilities = self.teacher.probabilities(view.batch.image)
         thresholds = self.thresholds[view.batch.index % len(self.thresholds)]
         label = settings.thresholds.labels(probabilities, thresholds)
-        log_p = view.log_probabilities()
         losses = {}
         if settings.softness is None:
             losses["pseudo"] = settings.weight * view.supervised(segmentation_loss, label)
         else:
             soft, label = soft_labels(probabilities, thresholds, settings.softness)
-            losses["pseudo"] = settings.weight * mean_where(-(soft * log_p).sum(1), label != IGNORE)
+            losses["pseudo"] = settings.weight * mean_where(-(soft * view.log_probabilities()).sum(1), label != IGNORE)
         if settings.smoothing:
-            losses["pseudo_smoothing"] = settings.smoothing * mean_where(-log_p.mean(1), label != IGNORE)
+            losses["pseudo_smoothing"] = settings.smoothing * mean_where(
+                -view.log_probabilities().mean(1), label != IGNORE
+            )
         if settings.entropy:
-            losses["pseudo_entropy"] = settings.entropy * mean_where(entropy_map(log_p), label == IGNORE)
+            losses["pseudo_entropy"] = settings.entropy * mean_where(
+                entropy_map(view.log_probabilities()), label == IGNORE
+            )
         return losses
 
     def remembers(self) -> set[DomainName]:

@@ -27,10 +27,10 @@ class SourceFree(Method):
     all but the heads (SHOT)."""
 
     def __post_init__(self) -> None:
-        for name, usual in (("class_balance", 0.0), ("average", "labelled"), ("labels_at", "pixels")):
+        for name, usual in (("class_balance", 0.0), ("average", "labelled")):
             if (value := getattr(self, name)) != usual:
                 raise UserError(
-                    f"method.{name} is a setting of the cross-entropy of labels, and this method reads none: "
+                    f"method.{name} is a setting of the cross-entropy of true labels, and this method reads none: "
                     f"leave it at {usual}, not {value}."
                 )
 

@@ -52,22 +52,23 @@ def pooled(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
         return down @ maps @ across.t()
 
 
-def summarized(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    """[B,*size]: what each position stands for of maps [B,H,W] of pixels: of integers the commonest among its pixels
-    (the least of equals; 255 where it has no pixel), of floats the mean.
+def summarized(maps: Tensor, size: Sequence[int], align_corners: bool, classes: int) -> Tensor:
+    """[B,*size]: what each position stands for of maps [B,H,W] of pixels: of integers the commonest class among its
+    labelled pixels (the least of equals; 255 where none is labelled), of floats the mean.
 
     Args:
-        maps: int64 of 0..255, or float.
+        maps: int64, 0 to classes-1 or 255; or float.
     """
     if maps.is_floating_point():
         return pooled(maps[:, None], size, align_corners)[:, 0]
     (batch, *pixels), (height, width) = maps.shape, size
     row, column = (nearest(pixels[side], size[side], align_corners, maps.device) for side in (0, 1))
-    place = row[:, None] * width + column  # [H,W]
-    image = torch.arange(batch, device=maps.device).view(-1, 1, 1) * (height * width)
-    counts = torch.zeros(batch * height * width * 256, dtype=torch.int32, device=maps.device)
-    counts.scatter_add_(0, ((image + place) * 256 + maps).flatten(), counts.new_ones(1).expand(maps.numel()))
-    most, found = counts.view(batch, height, width, 256).max(3)
+    image = torch.arange(batch, device=maps.device).view(-1, 1, 1) * height
+    place = (image + row[:, None]) * width + column  # [B,H,W]
+    bins = place * (classes + 1) + maps.clamp(max=classes)
+    counts = torch.zeros(batch * height * width * (classes + 1), dtype=torch.int32, device=maps.device)
+    counts.scatter_add_(0, bins.flatten(), counts.new_ones(1).expand(maps.numel()))
+    most, found = counts.view(batch, height, width, classes + 1)[..., :-1].max(3)
     return found.where(most > 0, 255)
 
 

@@ -1,6 +1,7 @@
 """`environment.json`: each start of a run, with its settings, versions and machine."""
 
 import json
+import math
 import time
 import warnings
 from itertools import pairwise
@@ -25,13 +26,13 @@ def keep_start(folder: Path, step: int, runtime: Runtime, device: torch.device, 
     """
     starts = _starts(folder) if step else []
     start = {"step": step, "time": round(time.time()), "runtime": runtime.to_json(), "data": data}
-    before = _precisions(starts)[-1:]
-    if before and before[0][1] != runtime.precision:
+    *_, (_, before) = [(0, runtime.precision), *_trained(starts, step)]
+    if before != runtime.precision:
         warnings.warn(
-            f"precision {before[0][1]} until step {step}, {runtime.precision} from there on: the run will not be the "
-            "one that would have been without a stop.",
+            f"precision {before} until step {step}, {runtime.precision} from there on: the run will not be the one "
+            "that would have been without a stop.",
             category=Notice,
-            stacklevel=3,
+            stacklevel=2,
         )
     write_json(folder / _NAME, [*starts, start | environment(device)])
 
@@ -42,10 +43,24 @@ def precision_of(folder: Path, now: str) -> str:
     Args:
         now: this process's, which stands for all where the file is damaged.
     """
-    starts = _precisions(_starts(folder))
-    trained = [start for start, after in pairwise(starts) if start[0] < after[0]] + starts[-1:]
-    changes = [f"{now} from step {step}" for (_, before), (step, now) in pairwise(trained) if now != before]
-    return ", ".join([trained[0][1] if trained else now, *changes])
+    parts = _trained(_starts(folder))
+    changes = [f"{own} from step {step}" for (_, before), (step, own) in pairwise(parts) if own != before]
+    return ", ".join([parts[0][1] if parts else now, *changes])
+
+
+def _trained(starts: list[Any], end: float = math.inf) -> list[tuple[int, str]]:
+    """The first step and the precision of each start of which steps are left among the first `end`: a later start may
+    have gone back to an older checkpoint. Damaged ones are left out."""
+    parts: list[tuple[int, str]] = []
+    for start in reversed(starts):
+        try:
+            step, precision = int(start["step"]), str(start["runtime"]["precision"])
+        except (LookupError, TypeError, ValueError):
+            continue
+        if step < end:
+            parts.append((step, precision))
+            end = step
+    return parts[::-1]
 
 
 def _starts(folder: Path) -> list[Any]:
@@ -55,11 +70,3 @@ def _starts(folder: Path) -> list[Any]:
     except (OSError, ValueError):
         return []
     return found if isinstance(found, list) else []
-
-
-def _precisions(starts: list[Any]) -> list[tuple[int, str]]:
-    """Of each start its step and precision; none if one is damaged."""
-    try:
-        return [(int(start["step"]), str(start["runtime"]["precision"])) for start in starts]
-    except (LookupError, TypeError, ValueError):
-        return []

@@ -1,6 +1,6 @@
 """One training step as terms see it: both domains' batches, each network pass computed at most once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor
@@ -91,21 +91,20 @@ class View:
             loss: takes logits [B,C,H,W] and `maps`, and returns a scalar.
             maps: [B,H,W], labels (int64) and weights (float) of the image's pixels.
         """
-        if self.at_head:
-            logits = at_least_single(self.coarse(level))
-            aligned = self.output.align_corners
-            whole = loss(logits, *(summarized(found, logits.shape[2:], aligned) for found in maps))
-        else:
-            whole = loss(self.logits(level), *maps)
+        shown = self._at_head(self.coarse(level), maps, self.output.align_corners) or (self.logits(level), *maps)
+        whole = loss(*shown)
         if (detail := self.output.detail) is None or level != "main":
             return whole
         cuts = [detail.cut(found) for found in maps]
-        if self.at_head:
-            size = detail.logits.shape[2:]
-            close = loss(at_least_single(detail.logits), *(summarized(cut, size, align_corners=False) for cut in cuts))
-        else:
-            close = loss(detail.enlarged(), *cuts)
+        close = loss(*(self._at_head(detail.logits, cuts, align_corners=False) or (detail.enlarged(), *cuts)))
         return (1 - detail.weight) * whole + detail.weight * close
+
+    def _at_head(self, logits: Tensor, maps: Sequence[Tensor], align_corners: bool) -> tuple[Tensor, ...] | None:
+        """The logits [B,C,h,w] and what their positions stand for of the maps, if labels are compared there."""
+        if not self.at_head:
+            return None
+        size, classes = logits.shape[2:], logits.shape[1]
+        return at_least_single(logits), *(summarized(found, size, align_corners, classes) for found in maps)
 
     @property
     def regions(self) -> Tensor:

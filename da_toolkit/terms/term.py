@@ -138,8 +138,8 @@ class Method:
     many ignored pixels count less (DAFormer)."""
     labels_at: Literal["pixels", "head"] = "pixels"
     """Where the cross-entropy of labels, true ones and those of self-training, is taken: at the image's pixels, or at
-    the head's own positions, each with the commonest label of its pixels, which takes less time and memory and knows
-    less of what is thin (benchmarks/README.md). RPT, ProDA and soft labels stay at pixels."""
+    the head's own positions, each with the commonest label of its labelled pixels (benchmarks/README.md says what that
+    saves and costs). RPT, ProDA and soft labels stay at pixels."""
 
     starts_trained: ClassVar[bool] = False
     """It teaches no labels, so the whole network, its classifier included, must come from a run that was taught some:

@@ -229,10 +229,28 @@ def test_labels_of_categories_equal_a_loop(tiny_trainer):
     assert found.item() == pytest.approx(total / 12, rel=1e-5)
 
 
-def view_of(logits):
-    """A view of an image, of which the network gives these logits of its pixels."""
-    size = logits.shape[2:]
-    return View(lambda images: Output(logits, None, logits), Batch(torch.zeros(1, 3, *size), None, torch.arange(1)))
+def view_of(logits, cell=1, at_head=False):
+    """A view of an image, of which the network gives these logits of its pixels, or of cells of pixels."""
+    images = torch.zeros(1, 3, cell * logits.shape[2], cell * logits.shape[3])
+    return View(lambda images: Output(logits, None, logits), Batch(images, None, torch.arange(1)), at_head)
+
+
+@pytest.mark.parametrize("level", ["class", "category"])
+def test_at_the_head_a_mixed_position_counts_once(tiny_trainer, level):
+    """Of 16 pixels of each position 12, 8 and 4 are pasted; half of the others have no label."""
+    term = make(tiny_trainer, level=level).terms[-1]
+    logits, weights = torch.randn(1, 19, 1, 3), torch.rand(1, 4, 12)
+    columns = torch.arange(12).expand(1, 4, 12)
+    pasted = (columns < 3) | (columns >= 4) & (columns < 6) | (columns == 8)
+    label = torch.full((1, 4, 12), 2)
+    label[:, ::2] = 255
+    found = term._taught(view_of(logits, 4, at_head=True), label, weights, torch.full_like(label, 13), pasted)
+    members = [[13], list(term.categories.members[2]), list(term.categories.members[2])]
+    if term.categories.plain:
+        members = [[13], [13], [2]]  # a tie of 8 pasted pixels with 4 that are labelled is none
+    each = [-logits.softmax(1)[0, own, 0, place].sum().log() for place, own in enumerate(members)]
+    total = sum(cost * weights[..., 4 * place : 4 * place + 4].mean() for place, cost in enumerate(each))
+    assert found.item() == pytest.approx(total.item() / 3, rel=1e-5)
 
 
 def test_a_teacher_of_categories_says_nothing_of_the_class(tiny_trainer):
@@ -256,7 +274,7 @@ def test_a_category_is_as_sure_as_its_classes_together(tiny_trainer):
     said[[0, 1, 2]] = torch.tensor([0.3, 0.3, 0.4])
     seen = []
     term.teacher.probabilities = lambda images: said[None, :, None, None].expand(len(images), -1, *images.shape[2:])
-    term._loss = lambda logits, label, classes, sure: seen.append((label, sure)) or logits.sum() * 0
+    term._loss = lambda logits, label, classes, sure, pasted: seen.append((label, sure)) or logits.sum() * 0
     term.losses(step)
     ((label, sure),) = seen
     assert (label == 0).all() and (sure == 1).all()

@@ -103,9 +103,9 @@ def test_every_level_may_be_taught_at_the_head(tiny_trainer):
     trainer.model.eval()
     step, losses = seen_in_a_step(trainer)
     output = step.source.output
-    label = summarized(step.source.label, output.logits.shape[2:], output.align_corners)
+    label = summarized(step.source.label, output.logits.shape[2:], output.align_corners, 19)
     torch.testing.assert_close(losses["seg"], segmentation_loss(output.logits, label))
-    label = summarized(step.source.label, output.aux_logits.shape[2:], output.align_corners)
+    label = summarized(step.source.label, output.aux_logits.shape[2:], output.align_corners, 19)
     torch.testing.assert_close(losses["seg_aux"], 0.1 * segmentation_loss(output.aux_logits, label))
 
 

@@ -1,6 +1,7 @@
 """What a run's `environment.json` tells of its starts."""
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -26,9 +27,34 @@ def test_a_start_that_trained_nothing_does_not_count(tmp_path):
     keep_start(tmp_path, 0, Runtime(), CPU, "")
     with pytest.warns(Notice):
         keep_start(tmp_path, 6, HALF, CPU, "")
-    with pytest.warns(Notice):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         keep_start(tmp_path, 6, Runtime(), CPU, "")
     assert precision_of(tmp_path, "32-true") == "32-true"
+
+
+def started(*starts):
+    return json.dumps([{"step": step, "runtime": {"precision": precision}} for step, precision in starts])
+
+
+@pytest.mark.parametrize(
+    ("starts", "told"),
+    [
+        ([(0, "a"), (500, "b"), (700, "b"), (400, "a")], "a"),  # back before all of b
+        ([(0, "a"), (500, "b"), (600, "a"), (500, "a")], "a"),
+        ([(0, "a"), (500, "b"), (700, "a"), (600, "a")], "a, b from step 500, a from step 600"),
+        ([(0, "a"), (500, "b"), (0, "b")], "b"),
+    ],
+)
+def test_what_an_older_checkpoint_has_undone_does_not_count(tmp_path, starts, told):
+    (tmp_path / "environment.json").write_text(started(*starts))
+    assert precision_of(tmp_path, "c") == told
+
+
+def test_a_damaged_start_hides_no_other(tmp_path):
+    (tmp_path / "environment.json").write_text('[{"step": 0}, ' + started((4, "32-true"))[1:])
+    with pytest.warns(Notice, match=r"^precision 32-true until step 6"):
+        keep_start(tmp_path, 6, HALF, CPU, "")
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", "[1]", '[{"step": 0}]', '[{"step": "x", "runtime": {}}]'])
