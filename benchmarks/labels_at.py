@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import statistics
 import time
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def steps(method: str, data_root: Path) -> list[dict[str, Any]]:
         recipe = dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, regularizers=parts))
         trainer, _ = Session(method, recipe, Runtime(data_root=data_root, workers=0, tracking="none")).build()
         trainer.begin(recipe.schedule.stages[0])
-        trainer.images.next = lambda batches=trainer.images.next(): batches
+        trainer.images.next = repeat(trainer.images.next()).__next__
         trainer.step()  # warms up
         trainers[place] = trainer
     for _ in range(STEPS):
@@ -80,7 +81,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for method in options.methods:
         for record in steps(method, options.data_root):
-            keep(RESULTS, record | {"threads": 1} | environment(Fabric(devices=1).device), ("method", "labels_at", "seed"))
+            made = {"threads": 1} | environment(Fabric(devices=1).device)
+            keep(RESULTS, record | made, ("method", "labels_at", "seed"))
     for seed in options.seeds:
         for method in options.methods:
             for place in PLACES:
