@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from ranks import two_ranks
 
 from da_toolkit.data.batch import Batch
 from da_toolkit.data.labels import CITYSCAPES19, LabelSpace
@@ -150,3 +151,23 @@ def test_a_network_is_trained_on_what_is_pasted(tiny_trainer):
 def test_settings_are_checked(wrong, told):
     with pytest.raises(UserError, match=told):
         CopyPaste(**wrong)
+
+
+def test_two_ranks_paste_what_one_process_does(tmp_path, tiny_trainer):
+    """Images are dealt in turn, and the next of an image is with the other rank."""
+    label = marked(6).roll(1, 1)
+    images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def batch_of(rows):
+        term = term_of(tiny_trainer, share=1.0, classes=1.0)
+        torch.manual_seed(0)
+        batch = Batch(images[rows].contiguous(memory_format=torch.channels_last), label[rows], torch.arange(6)[rows])
+        new = term.transform(batch, None)[0]
+        return {"image": new.image, "label": new.label}
+
+    ranks = two_ranks(lambda fabric: batch_of(slice(fabric.global_rank, None, 2)), tmp_path)
+    expected = batch_of(slice(None))
+    assert (expected["label"] != label).any()
+    for rank, found in enumerate(ranks):
+        for name, maps in expected.items():
+            torch.testing.assert_close(found[name], maps[rank::2])
