@@ -4,7 +4,7 @@ from da_toolkit.data import GTA5, Cityscapes
 from da_toolkit.methods import SourceOnly
 from da_toolkit.models import DeepLabV2
 from da_toolkit.recipe import SGD, LearningRate, Recipe, Schedule, Stage, rounds
-from da_toolkit.regularizers import RPT
+from da_toolkit.regularizers import RPT, Cluster
 
 recipe = Recipe(
     source=GTA5(size=(720, 1280)),
@@ -19,7 +19,7 @@ recipe = Recipe(
         aux=False,
         dilations=(6, 12),  # what AdaptSegNet's code acts with; AdvEnt sums 6, 12, 18, 24
     ),
-    method=SourceOnly(regularizers=(RPT(),)),
+    method=SourceOnly(regularizers=(RPT(cluster=Cluster(weight=1.0), balance=0.0),)),
     schedule=Schedule((Stage("warm-up", steps=60_000), *rounds(3, steps=20_000))),
     optimizer=SGD(lr=2.5e-4, head_multiplier=10, momentum=0.9, weight_decay=5e-4, repeats="as_published"),
     learning_rate=LearningRate("poly", power=0.9, horizon=250_000),

@@ -11,7 +11,8 @@ recipe = Recipe(
     target=CamVid(size=(360, 480)),
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
     method=TargetBN(
-        class_balance=0.5, regularizers=(RPT(regions=Superpixels(count=250), cluster=Cluster(clusters=256)),)
+        class_balance=0.5,
+        regularizers=(RPT(regions=Superpixels(count=250), cluster=Cluster(weight=1.0, clusters=256), balance=0.0),),
     ),
     schedule=Schedule((Stage("warm-up", steps=850), *rounds(3, steps=50))),
     optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),

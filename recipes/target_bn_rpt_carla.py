@@ -11,7 +11,8 @@ recipe = Recipe(
     target=CityscapesSmall(size=(128, 256)),
     model=LightDeepLabV3Plus(weights="packaged", batch_norm="frozen", aux=False),
     method=TargetBN(
-        class_balance=0.5, regularizers=(RPT(regions=Superpixels(count=250), cluster=Cluster(clusters=256)),)
+        class_balance=0.5,
+        regularizers=(RPT(regions=Superpixels(count=250), cluster=Cluster(weight=1.0, clusters=256), balance=0.0),),
     ),
     schedule=Schedule((Stage("warm-up", steps=500), *rounds(2, steps=250))),
     optimizer=AdamW(lr=2e-4, head_multiplier=10, weight_decay=0.01),
