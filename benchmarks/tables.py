@@ -49,6 +49,7 @@ HERE = Path(__file__).parent
 TABLES: dict[str, Callable[[Any], str]] = {
     "accuracy_camvid": lambda results: accuracy.table("camvid", results, "camvid10"),
     "accuracy_carla": lambda results: accuracy.tables("carla", results, ("streets11", "streets8", "streets7")),
+    "accuracy_carla_cpu": lambda results: accuracy.tables("carla", results, ("streets11", "streets7")),
     "accuracy_streets": lambda results: accuracy.table("streets", results, "cityscapes19"),
     "accuracy_streets_before": lambda results: accuracy.table("streets", results, "cityscapes19"),
     "ablation": ablation.table,
