@@ -102,6 +102,7 @@ def check(session: Session) -> None:
         print(f"{data.name} {data.split}: {len(data)} images, the first {image.shape[1]}x{image.shape[0]}")
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     print(f"network: {parameters / 1e6:.2f} M parameters; terms: {', '.join(type(t).__name__ for t in trainer.terms)}")
-    print(f"device: {device_name(trainer.fabric.device)}; run folder: {session.folder}")
     for name, value in (*flatten(session.recipe.to_json()), *session.runtime.to_json().items()):
         print(f"{name}: {value}")
+    print(f"device: {device_name(trainer.fabric.device)}; run folder: {session.folder}")
+    print("All is built, and nothing was trained or written.")

@@ -24,10 +24,9 @@ _ACROSS, _DOWN = (
 @REGULARIZERS.register("copy_paste", family="input-space", paper="Ghiasi et al., CVPR 2021 (arXiv 2012.07177)")
 @dataclass(frozen=True)
 class CopyPaste(Regularizer):
-    """Pastes the things of the batch's next source image (of itself, where a batch has one) over a source image, with
-    their labels.
+    """Things of the batch's next source image are pasted over a source image, with their labels.
 
-    A simulator's things are few and always stand where its one scene has them, so that a network learns the place for
+    A batch of one image gets its own things once more. A simulator's things are few and always stand where its one scene has them, so that a network learns the place for
     the thing. That classes are pasted rather than single instances, which class maps do not have, and all ranges are
     ours.
     """
@@ -36,15 +35,14 @@ class CopyPaste(Regularizer):
     share: float = 0.7
     """Share 0..1 of source images that are pasted into."""
     classes: float = 0.6
-    """Share 0..1 of the classes of things (`LabelSpace.things`) that are taken each time."""
+    """Share 0..1 of the classes of things (people, vehicles, signs and lights) that are taken each time."""
     scale: tuple[float, float] = (0.5, 1.6)
     """The least and the greatest zoom of what is pasted, drawn evenly in its logarithm."""
 
     def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and 0 <= self.classes <= 1):
-            raise UserError(
-                f"copy_paste: share and classes lie in 0..1, got share {self.share}, classes {self.classes}."
-            )
+        for name in ("share", "classes"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise UserError(f"copy_paste.{name} must lie in 0..1, got {value}.")
         if not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise UserError(f"copy_paste.scale must be two zooms above 0, the least first, got {self.scale}.")
 

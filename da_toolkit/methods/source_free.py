@@ -33,6 +33,11 @@ class SourceFree(Method):
                     f"method.{name} is a setting of the cross-entropy of true labels, and this method reads none: "
                     f"leave it at {usual}, not {value}."
                 )
+        if self.labels_at != "pixels":
+            raise UserError(
+                "method.labels_at is a setting of methods that learn from the source's labels, and this method reads "
+                f"none: leave it at pixels, not {self.labels_at}."
+            )
 
     @property
     def own_reads(self) -> Reads:

@@ -142,8 +142,8 @@ def test_a_network_is_trained_on_what_is_pasted(tiny_trainer):
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"share": 1.5}, r"share and classes lie in 0\.\.1"),
-        ({"classes": -0.1}, r"share and classes lie in 0\.\.1"),
+        ({"share": 1.5}, r"copy_paste\.share must lie in 0\.\.1, got 1\.5"),
+        ({"classes": -0.1}, r"copy_paste\.classes must lie in 0\.\.1"),
         ({"scale": (0.0, 1.0)}, "two zooms above 0"),
         ({"scale": (2.0, 1.0)}, "the least first"),
     ],

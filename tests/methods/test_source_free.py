@@ -165,6 +165,10 @@ def test_settings_that_could_do_nothing_are_refused(tiny_trainer):
     for settings in ({"class_balance": 0.5}, {"average": "all"}):
         with pytest.raises(UserError, match=rf"method\.{next(iter(settings))} is a setting of the cross-entropy"):
             SourceFree(regularizers=(Entropy(),), **settings)
+    with pytest.raises(
+        UserError, match=r"method\.labels_at is a setting of methods that learn from the source's labels"
+    ):
+        SourceFree(regularizers=(Entropy(),), labels_at="head")
     with pytest.raises(UserError, match=r"method\.regularizers is empty, and a source-free method has no other"):
         tiny_trainer(SourceFree())
 
