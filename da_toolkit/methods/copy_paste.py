@@ -26,9 +26,9 @@ _ACROSS, _DOWN = (
 class CopyPaste(Regularizer):
     """Things of the batch's next source image are pasted over a source image, with their labels.
 
-    A batch of one image gets its own things once more. A simulator's things are few and always stand where its one scene has them, so that a network learns the place for
-    the thing. That classes are pasted rather than single instances, which class maps do not have, and all ranges are
-    ours.
+    A batch of one image gets its own things once more. A simulator's things are few and always stand where its one
+    scene has them, so that a network learns the place for the thing. That classes are pasted rather than single
+    instances, which class maps do not have, and all ranges are ours.
     """
 
     needs_source: ClassVar[bool] = True
