@@ -274,7 +274,7 @@ def _pair_table(results: list[dict[str, Any]], protocols: list[str]) -> str:
                     for seed, run in own.items()
                     if (base, "none", seed) in runs and row != "none"
                 ]
-                cells += [_spread([_miou(run, protocol) for run in own.values()]), _spread(gains)]
+                cells += [spread([_miou(run, protocol) for run in own.values()]), spread(gains)]
                 cells.append(f"{min(gains):+.1f}" if gains else "")
             for name in ("patch", "cluster"):
                 shares = [run["diagnosis"].get(f"{name}_share") for run in own.values()]
@@ -358,11 +358,12 @@ def _miou(result: dict[str, Any], protocol: str) -> float:
     return float(result["scores"][protocol]["miou"])
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """Their mean and, of several, standard deviation; nothing of none."""
     if not values:
         return ""
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{deviation}"
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ablation import spread
 from accuracy import recipe_for, run_one
 from kept import Kept
 from lightning.fabric import Fabric
@@ -121,18 +122,11 @@ def table(results: list[dict[str, Any]]) -> str:
         classes += [[scores["streets11"]["per_class"][name] for scores in runs] for name in ("pole", "person")]
         low, median, high = way["ms"]
         lines.append(
-            f"| {method} | {place} | {len(runs)} | {' | '.join(map(_spread, classes))} "
+            f"| {method} | {place} | {len(runs)} | {' | '.join(map(spread, classes))} "
             f"| {median:.0f} ({low:.0f} – {high:.0f}) | {median / ways[method, 'pixels']['ms'][1]:.2f} "
             f"| {way['kept'] / 2**20:.0f} |"
         )
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return "–"
-    mean = statistics.fmean(values)
-    return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
 
 
 if __name__ == "__main__":

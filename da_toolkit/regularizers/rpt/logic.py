@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from da_toolkit.data.labels import IGNORE
 from da_toolkit.errors import UserError
+from da_toolkit.models.grid import summarized
 
 _SMALLEST = 1e-4  # what 1 - P, or P, is clipped to inside a logarithm
 _RAREST = 1e-6  # a class is at least this frequent
@@ -112,10 +113,9 @@ def majority_grid(label: Tensor, cell: int, num_classes: int) -> Tensor:
     Args:
         label: int64 [B,H,W], 255 = ignore.
     """
-    known = F.one_hot(label.where(label != IGNORE, num_classes), num_classes + 1)[..., :-1]
-    share = F.avg_pool2d(known.permute(0, 3, 1, 2).float(), cell)
-    best, decided = share.max(1)
-    return decided.where(best > 0, IGNORE)
+    height, width = label.shape[1] // cell, label.shape[2] // cell
+    whole = label[:, : height * cell, : width * cell]
+    return summarized(whole, (height, width), align_corners=False, classes=num_classes)
 
 
 def to_columns(grid: Tensor) -> Tensor:
