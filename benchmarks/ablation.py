@@ -38,6 +38,7 @@ from da_toolkit.files import write_json
 from da_toolkit.recipe import Recipe, demo_version, find_recipe, load_recipe, recipe_files
 from da_toolkit.regularizers.rpt.regions import RegionRows, RegionTable
 from da_toolkit.regularizers.rpt.term import RPTTerm
+from da_toolkit.report.table import mean_and_spread
 from da_toolkit.runs.checkpoint import Checkpoints
 from da_toolkit.runs.claim import differences
 from da_toolkit.runs.health import Health
@@ -360,10 +361,7 @@ def _miou(result: dict[str, Any], protocol: str) -> float:
 
 def spread(values: list[float]) -> str:
     """Their mean and, of several, standard deviation; nothing of none."""
-    if not values:
-        return ""
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{deviation}"
+    return mean_and_spread(values) if values else ""
 
 
 def main() -> None:

@@ -51,7 +51,6 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "accuracy_carla": lambda results: accuracy.tables("carla", results, ("streets11", "streets8", "streets7")),
     "accuracy_carla_cpu": lambda results: accuracy.tables("carla", results, ("streets11", "streets7")),
     "accuracy_streets": lambda results: accuracy.table("streets", results, "cityscapes19"),
-    "accuracy_streets_before": lambda results: accuracy.table("streets", results, "cityscapes19"),
     "ablation": ablation.table,
     "rpt_clusters": rpt_clusters.table,
     "logic_context": logic_context.table,

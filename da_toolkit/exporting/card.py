@@ -1,6 +1,5 @@
 """The model card of an export: recipe, data, scores with protocol and seeds, licences, equality, how to load."""
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from da_toolkit import __version__
 from da_toolkit.report.runs import Run
+from da_toolkit.report.table import mean_and_spread, number
 from da_toolkit.runs.trained import TrainedRun
 from da_toolkit.shareable import short_commit
 
@@ -118,12 +118,10 @@ def _scores(results: Sequence[dict[str, Any]], own: dict[str, Any]) -> str:
     for protocol, found in own["scores"].items():
         known = [r["scores"][protocol]["miou"] for r in results if protocol in r["scores"]]
         values = [value for value in known if value is not None]
-        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-        mean = f"{statistics.fmean(values):.1f}{spread}" if values else "–"
         seeds = ", ".join(str(r["seed"]) for r in results if protocol in r["scores"])
-        lines.append(f"| {protocol} | {seeds} | {mean} | {_number(found['miou'])} |")
+        lines.append(f"| {protocol} | {seeds} | {mean_and_spread(values)} | {number(found['miou'])} |")
     main, found = next(iter(own["scores"].items()))
-    classes = [f"| {name} | {_number(value)} |" for name, value in found["per_class"].items()]
+    classes = [f"| {name} | {number(value)} |" for name, value in found["per_class"].items()]
     told = (
         "On the target's validation images at the labels' full resolution, of the last step of each run (mean and "
         "sample standard deviation over seeds)."
@@ -146,10 +144,6 @@ def _licences(run: TrainedRun, *domains: str) -> str:
         "da_toolkit is Apache-2.0. Weights may inherit the terms of what they were trained on; whoever shares them "
         "decides on a licence in the light of these:\n\n" + "\n".join(terms)
     )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
 
 
 def _size(size: tuple[int, int]) -> str:

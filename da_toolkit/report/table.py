@@ -122,6 +122,14 @@ def number(value: float | None, pattern: str = "{:.1f}") -> str:
     return UNKNOWN if value is None else pattern.format(value)
 
 
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Their mean and, of several, sample standard deviation, as text; "–" for none."""
+    if not values:
+        return UNKNOWN
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{deviation}"
+
+
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN

@@ -3,9 +3,10 @@
 import statistics
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from da_toolkit.report.table import class_table, markdown, rich_table, summarize, terminal_tables
+from da_toolkit.report.table import class_table, markdown, mean_and_spread, rich_table, summarize, terminal_tables
 
 
 def result(recipe: str, method: str, seed: int, miou: float | None, **more: Any) -> dict[str, Any]:
@@ -103,3 +104,8 @@ def test_terminal_tables_show_the_same_and_the_oracle_is_never_best() -> None:
     cells = list(rich_table(rows).columns[2].cells)
     assert cells == ["36.0", "[bold]43.0 ± 2.6[/bold]", "66.0"]
     assert [list(column.cells) for column in class_table(rows).columns][2] == ["43.0", "10.0"]
+
+
+@pytest.mark.parametrize(("values", "text"), [([], "–"), ([30.0], "30.0"), ([30.0, 32.0], "31.0 ± 1.4")])
+def test_a_mean_has_the_sample_standard_deviation_of_several_values(values, text):
+    assert mean_and_spread(values) == text
