@@ -275,8 +275,8 @@ def _pair_table(results: list[dict[str, Any]], protocols: list[str]) -> str:
                     for seed, run in own.items()
                     if (base, "none", seed) in runs and row != "none"
                 ]
-                cells += [spread([_miou(run, protocol) for run in own.values()]), spread(gains)]
-                cells.append(f"{min(gains):+.1f}" if gains else "")
+                cells.append(mean_and_spread([_miou(run, protocol) for run in own.values()]))
+                cells += [mean_and_spread(gains), f"{min(gains):+.1f}"] if gains else ["", ""]
             for name in ("patch", "cluster"):
                 shares = [run["diagnosis"].get(f"{name}_share") for run in own.values()]
                 right = [run["diagnosis"].get(f"{name}_precision") for run in own.values()]
@@ -357,11 +357,6 @@ def picture(results: list[dict[str, Any]]) -> str:
 
 def _miou(result: dict[str, Any], protocol: str) -> float:
     return float(result["scores"][protocol]["miou"])
-
-
-def spread(values: list[float]) -> str:
-    """Their mean and, of several, standard deviation; nothing of none."""
-    return mean_and_spread(values) if values else ""
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ablation import spread
 from accuracy import recipe_for, run_one
 from kept import Kept
 from lightning.fabric import Fabric
@@ -23,6 +22,7 @@ from records import keep
 
 from da_toolkit.errors import exits_cleanly
 from da_toolkit.recipe import Recipe
+from da_toolkit.report.table import mean_and_spread
 from da_toolkit.runs.provenance import environment
 from da_toolkit.runs.runtime import Runtime
 from da_toolkit.runs.session import Session
@@ -122,7 +122,7 @@ def table(results: list[dict[str, Any]]) -> str:
         classes += [[scores["streets11"]["per_class"][name] for scores in runs] for name in ("pole", "person")]
         low, median, high = way["ms"]
         lines.append(
-            f"| {method} | {place} | {len(runs)} | {' | '.join(map(spread, classes))} "
+            f"| {method} | {place} | {len(runs)} | {' | '.join(map(mean_and_spread, classes))} "
             f"| {median:.0f} ({low:.0f} – {high:.0f}) | {median / ways[method, 'pixels']['ms'][1]:.2f} "
             f"| {way['kept'] / 2**20:.0f} |"
         )

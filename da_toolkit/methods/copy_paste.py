@@ -15,10 +15,8 @@ from da_toolkit.ranks.parallel import next_images, random_rows
 from da_toolkit.registry import REGULARIZERS
 from da_toolkit.terms.term import BuildContext, Regularizer, Term
 
-_ACROSS, _DOWN = (
-    0.4,
-    0.175,
-)  # how far the middle of what is pasted moves, as shares of the image: things stand about as low
+# How far the middle of what is pasted moves, as shares of the image: things stand about as low.
+_ACROSS, _DOWN = 0.4, 0.175
 
 
 @REGULARIZERS.register("copy_paste", family="input-space", paper="Ghiasi et al., CVPR 2021 (arXiv 2012.07177)")
